@@ -1,0 +1,89 @@
+"""Every reason for which a request can fail, with its gRPC code and HTTP status.
+
+One table (`REASONS`) serves the stages, which turn a `LikenessError` into a `google.rpc.Status` with
+`ErrorInfo`, and the gateway, which turns it into an RFC 9457 problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+ERROR_DOMAIN: Final = "likeness.v1"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One row: how a reason is told in gRPC and in HTTP."""
+
+    code: grpc.StatusCode
+    http_status: int
+    title: str
+
+
+REASONS: Final[Mapping[str, Reason]] = {
+    # the request is wrong
+    "INVALID_FIELD": Reason(grpc.StatusCode.INVALID_ARGUMENT, 400, "A field of the request is not valid"),
+    "MEDIA_EMPTY": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The file is empty"),
+    "MEDIA_UNREADABLE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The file cannot be decoded"),
+    "MEDIA_UNSUPPORTED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 415, "This kind of file is not supported"),
+    "MEDIA_TOO_LARGE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 413, "The file is too large"),
+    "SPEECH_TOO_SHORT": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "There is too little speech"),
+    "TEXT_UNPRONOUNCEABLE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The text has nothing to speak"),
+    "LANGUAGE_UNSUPPORTED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The language is not supported"),
+    "FACE_NOT_FOUND": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "No face was found"),
+    "FACE_TOO_SMALL": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The face is too small"),
+    "MEDIA_CHECKSUM_MISMATCH": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "The stored file has changed"),
+    # the caller may not
+    "UNAUTHENTICATED": Reason(grpc.StatusCode.UNAUTHENTICATED, 401, "The request is not authenticated"),
+    "CONSENT_REQUIRED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Consent is missing"),
+    "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),
+    "NOT_FOUND": Reason(grpc.StatusCode.NOT_FOUND, 404, "There is no such object"),
+    "ALREADY_EXISTS": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The object exists already"),
+    # the server cannot, now
+    "QUEUE_FULL": Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "Too many requests are waiting"),
+    "STAGE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "A stage cannot be reached"),
+    "MODEL_LOADING": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The model is still loading"),
+    "DRAINING": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The server is shutting down"),
+    "DEADLINE_EXCEEDED": Reason(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "The time allowed has passed"),
+    "CANCELLED": Reason(grpc.StatusCode.CANCELLED, 499, "The caller went away"),
+    "MODEL_INVALID": Reason(grpc.StatusCode.FAILED_PRECONDITION, 500, "A model file is missing or was changed"),
+    "STORE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The object store cannot be reached"),
+    "INTERNAL": Reason(grpc.StatusCode.INTERNAL, 500, "Something failed inside"),
+}
+
+
+class LikenessError(Exception):
+    """A failure that the caller is told about.
+
+    Args:
+        reason: a key of `REASONS`.
+        detail: one or two sentences: what was wrong, what was expected, what to do.
+        field: the request field at fault, where there is one.
+        retry_after_s: when trying again may help.
+    """
+
+    def __init__(
+        self, reason: str, detail: str, *, field: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}; add it to REASONS")
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    @property
+    def row(self) -> Reason:
+        return REASONS[self.reason]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.reason, self.detail, self.field, self.retry_after_s)
+
+
+def _rebuild(reason: str, detail: str, field: str | None, retry_after_s: float | None) -> LikenessError:
+    return LikenessError(reason, detail, field=field, retry_after_s=retry_after_s)
