@@ -90,5 +90,6 @@ def magnitude_spectrogram(samples: FloatArray) -> FloatArray:
 
 def log_mel(samples: FloatArray) -> FloatArray:
     """Log-mel spectrogram, natural logarithm of amplitude, shape (frames, 80), of 16 kHz mono float32 samples."""
-    mel = magnitude_spectrogram(samples) @ mel_filterbank().T
-    return np.log(np.maximum(mel, LOG_FLOOR)).astype(np.float32)
+    mel: FloatArray = magnitude_spectrogram(samples) @ mel_filterbank().T
+    logarithm: FloatArray = np.log(np.maximum(mel, np.float32(LOG_FLOOR)))
+    return logarithm

@@ -33,7 +33,7 @@ JUMP_COST: Final = 0.8  # per natural-log unit of change in F0 between neighbour
 QUIET_POWER: Final = 1e-7  # -70 dBFS: anything below is unvoiced
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True)
 def _candidates(samples: FloatArray, frames: int) -> tuple[FloatArray, FloatArray]:
     """Lags (frames, CANDIDATES; 0 where none) and their correlation."""
     reach = (CORRELATION_SAMPLES + LAG_MAX) // 2 + 2
@@ -73,7 +73,7 @@ def _candidates(samples: FloatArray, frames: int) -> tuple[FloatArray, FloatArra
     return lags, scores
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _viterbi(lags: FloatArray, scores: FloatArray, loudness: FloatArray) -> FloatArray:
     """Cheapest path; lag per frame, 0 where unvoiced. `loudness` in [0, 1] makes quiet frames dearer to voice."""
     frames = lags.shape[0]
@@ -100,9 +100,9 @@ def _viterbi(lags: FloatArray, scores: FloatArray, loudness: FloatArray) -> Floa
                     continue
                 step = np.float32(0.0)
                 if (j == unvoiced) != (k == unvoiced):
-                    step = SWITCH_COST
+                    step = np.float32(SWITCH_COST)
                 elif k != unvoiced:
-                    step = JUMP_COST * abs(np.log(lags[t, k] / lags[t - 1, j]))
+                    step = np.float32(JUMP_COST * abs(np.log(lags[t, k] / lags[t - 1, j])))
                 total = cost[t - 1, j] + step + local
                 if total < cost[t, k]:
                     cost[t, k] = total
