@@ -1,0 +1,24 @@
+"""The whole platform on one machine: four stages and the gateway as processes on loopback."""
+
+from likeness._stack.local import GATEWAY, GRPC_SERVICES, LOOPBACK, local_servers
+from likeness._stack.memory import ProcessMemory, stack_memory
+from likeness._stack.ports import DEFAULT_HTTP_PORT, free_ports, port_is_free
+from likeness._stack.process import ServerSpec
+from likeness._stack.supervisor import Stack, StackError, StackEvent, State
+
+__all__ = [
+    "DEFAULT_HTTP_PORT",
+    "GATEWAY",
+    "GRPC_SERVICES",
+    "LOOPBACK",
+    "ProcessMemory",
+    "ServerSpec",
+    "Stack",
+    "StackError",
+    "StackEvent",
+    "State",
+    "free_ports",
+    "local_servers",
+    "port_is_free",
+    "stack_memory",
+]

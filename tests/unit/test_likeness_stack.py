@@ -1,0 +1,171 @@
+"""The local stack, with toy servers: what happens when servers are slow, fail, die, or the stack itself is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from likeness._stack import ServerSpec, Stack, StackError, StackEvent, State, free_ports, local_servers, port_is_free
+from likeness._stack import supervisor as supervisor_module
+from likeness._stack.ports import choose_ports
+from likeness._stack.process import describe_exit, log_tail
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = "tests.unit.likeness_toy_server"
+
+
+def toy(name: str = "toy", behaviour: str = "good") -> ServerSpec:
+    (port,) = free_ports(1)
+    environment = {"LIKENESS_PORT": str(port), "TOY_BEHAVIOUR": behaviour, "PYTHONPATH": str(ROOT)}
+    return ServerSpec(name, TOY, "127.0.0.1", port, grpc_service="toy.v1.ToyService", environment=environment)
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    give_up_at = time.monotonic() + timeout_s
+    while time.monotonic() < give_up_at:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_starts_and_stops_all(tmp_path: Path) -> None:
+    events: list[StackEvent] = []
+    stack = Stack([toy("one"), toy("two")], tmp_path, on_event=events.append)
+    stack.start(timeout_s=30)
+    pids = dict(stack.pids)
+    assert stack.states == {"one": State.READY, "two": State.READY}
+    assert {memory.name for memory in stack.memory()} == {"one", "two"}
+    assert all(5e6 < memory.size_bytes < 500e6 for memory in stack.memory())
+    stack.stop()
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+    assert stack.states == {"one": State.STOPPED, "two": State.STOPPED}
+    stopped = [event.server for event in events if event.state is State.STOPPED]
+    assert stopped == ["two", "one"], "the last server, the gateway, ends before those that it calls"
+    assert "SIGTERM" in (tmp_path / "one.log").read_text()
+
+
+def test_a_server_that_dies_at_the_start_is_named_with_its_log(tmp_path: Path) -> None:
+    stack = Stack([toy("good"), toy("bad", "dies_at_start")], tmp_path)
+    with pytest.raises(
+        StackError, match=r"(?s)The bad ended before it was ready \(exit code 1\).*model file is missing"
+    ):
+        stack.start(timeout_s=30)
+    assert not any(psutil.pid_exists(pid) for pid in stack.pids.values())
+
+
+def test_a_server_that_is_never_ready_is_named_with_its_log(tmp_path: Path) -> None:
+    stack = Stack([toy("good"), toy("slow", "never_ready")], tmp_path)
+    with pytest.raises(StackError, match=r"(?s)The slow was not ready after 3 s.*toy: loading for ever"):
+        stack.start(timeout_s=3)
+    assert not any(psutil.pid_exists(pid) for pid in stack.pids.values())
+
+
+def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
+    events: list[StackEvent] = []
+    stack = Stack([toy()], tmp_path, on_event=events.append)
+    stack.start(timeout_s=30)
+    try:
+        first = stack.pids["toy"]
+        os.kill(first, signal.SIGKILL)
+        assert stack.wait_state("toy", State.WAITING, 5)
+        assert stack.wait_state("toy", State.READY, 30)
+        assert stack.pids["toy"] != first
+        assert any("ended (SIGKILL); starting it again" in event.detail for event in events)
+    finally:
+        stack.stop()
+
+
+def test_gives_up_on_a_server_that_keeps_dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "MAX_QUICK_DEATHS", 2)
+    monkeypatch.setattr(supervisor_module, "BACKOFF_FIRST_S", 0.05)
+    events: list[StackEvent] = []
+    stack = Stack([toy("weak", "dies_when_ready"), toy("strong")], tmp_path, on_event=events.append)
+    stack.start(timeout_s=30)
+    try:
+        assert stack.wait_state("weak", State.FAILED, 30)
+        assert stack.states["strong"] is State.READY, "the others go on"
+        assert "The weak ended 3 times in a row (exit code 3)" in events[-1].detail
+    finally:
+        stack.stop()
+
+
+def test_a_server_that_ignores_sigterm_is_killed_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "STOP_GRACE_S", 0.5)
+    stack = Stack([toy("deaf", "ignores_sigterm")], tmp_path)
+    stack.start(timeout_s=30)
+    pid = stack.pids["deaf"]
+    stack.stop()
+    assert not psutil.pid_exists(pid)
+
+
+def test_children_of_a_killed_server_end_too(tmp_path: Path) -> None:
+    stack = Stack([toy("parent", "has_child")], tmp_path)
+    stack.start(timeout_s=30)
+    try:
+        (child,) = psutil.Process(stack.pids["parent"]).children()
+        os.kill(stack.pids["parent"], signal.SIGKILL)
+        assert eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        stack.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux")
+def test_no_server_outlives_a_stack_that_is_killed_hard(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from tests.unit.test_likeness_stack import toy; "
+        "from likeness._stack import Stack\n"
+        f"stack = Stack([toy('one'), toy('two')], Path({str(tmp_path)!r})); stack.start(30)\n"
+        "print(*stack.pids.values(), flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 2 and all(psutil.pid_exists(pid) for pid in pids)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def test_ports() -> None:
+    first, second = free_ports(2)
+    assert first != second and port_is_free(first)
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        assert not port_is_free(first)
+        chosen = choose_ports({"a": first, "b": second}, prefer=True)
+    assert chosen["b"] == second and chosen["a"] != first
+    assert choose_ports({"b": second}, prefer=False)["b"] != second
+
+
+def test_servers_of_one_machine_find_each_other(tmp_path: Path) -> None:
+    *stages, gateway = local_servers(tmp_path, http_port=8123, environment={"encoder": {"LIKENESS_THREADS": "1"}})
+    assert [stage.name for stage in stages] == ["encoder", "synthesizer", "vocoder", "faceswap"]
+    assert gateway.environment["LIKENESS_HTTP_PORT"] == "8123"
+    for stage in stages:
+        assert gateway.environment[f"LIKENESS_{stage.name.upper()}_TARGET"] == stage.address
+        assert stage.environment["LIKENESS_HOST"] == "127.0.0.1"
+        assert stage.environment["LIKENESS_DATA_DIR"] == str(tmp_path)
+    assert stages[0].environment["LIKENESS_THREADS"] == "1"
+    assert len({stage.port for stage in stages} | {stage.metrics_port for stage in stages}) == 8
+
+
+def test_exit_and_log_in_words(tmp_path: Path) -> None:
+    assert describe_exit(2) == "exit code 2"
+    assert describe_exit(-9) == "SIGKILL"
+    log = tmp_path / "x.log"
+    assert log_tail(log) == "(the log is empty)"
+    log.write_text("".join(f"line {index}\n" for index in range(5000)))
+    assert log_tail(log, 2) == "line 4998\nline 4999"
