@@ -26,7 +26,7 @@ MAX_DURATION_S: Final = 600.0
 MAX_CHANNELS: Final = 8
 FILE_RATES_HZ: Final = (4_000, 192_000)
 SHORTFALL: Final = 0.02  # share of the declared duration that may be missing before a file counts as cut off
-SHORTFALL_S: Final = 0.25
+SHORTFALL_S: Final = 0.1
 
 SUPPORTED: Final = "WAV, FLAC, MP3, Ogg (Opus, Vorbis), M4A/MP4 (AAC, ALAC), AAC, WebM/Matroska and AIFF"
 _DECODERS: Final = frozenset(

@@ -27,6 +27,9 @@ class Reason:
 REASONS: Final[Mapping[str, Reason]] = {
     # the request is wrong
     "INVALID_FIELD": Reason(grpc.StatusCode.INVALID_ARGUMENT, 400, "A field of the request is not valid"),
+    "REQUEST_MALFORMED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 400, "The request cannot be read"),
+    "METHOD_NOT_ALLOWED": Reason(grpc.StatusCode.UNIMPLEMENTED, 405, "The resource does not know this method"),
+    "RANGE_NOT_SATISFIABLE": Reason(grpc.StatusCode.OUT_OF_RANGE, 416, "The file has no such range"),
     "MEDIA_EMPTY": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The file is empty"),
     "MEDIA_UNREADABLE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The file cannot be decoded"),
     "MEDIA_UNSUPPORTED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 415, "This kind of file is not supported"),
@@ -39,6 +42,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "MEDIA_CHECKSUM_MISMATCH": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "The stored file has changed"),
     # the caller may not
     "UNAUTHENTICATED": Reason(grpc.StatusCode.UNAUTHENTICATED, 401, "The request is not authenticated"),
+    "ORIGIN_REFUSED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Another site may not use this server"),
     "CONSENT_REQUIRED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Consent is missing"),
     "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),
     "NOT_FOUND": Reason(grpc.StatusCode.NOT_FOUND, 404, "There is no such object"),
@@ -52,6 +56,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "CANCELLED": Reason(grpc.StatusCode.CANCELLED, 499, "The caller went away"),
     "MODEL_INVALID": Reason(grpc.StatusCode.FAILED_PRECONDITION, 500, "A model file is missing or was changed"),
     "STORE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The object store cannot be reached"),
+    "DATABASE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The database cannot be reached"),
     "INTERNAL": Reason(grpc.StatusCode.INTERNAL, 500, "Something failed inside"),
 }
 

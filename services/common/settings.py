@@ -16,32 +16,44 @@ class CommonSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LIKENESS_", extra="ignore", frozen=True)
 
-    data_dir: Path = Field(Path(".likeness"), description="Folder of everything that is kept: database and media.")
-    models_dir: Path = Field(REPOSITORY_ROOT / "models", description="Folder with manifest.json and the weights.")
+    data_dir: Path = Field(
+        default=Path(".likeness"), description="Folder of everything that is kept: database and media."
+    )
+    models_dir: Path = Field(
+        default=REPOSITORY_ROOT / "models", description="Folder with manifest.json and the weights."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics over HTTP; 0 takes a free port.")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Prometheus metrics over HTTP; 0 takes a free port."
+    )
 
-    store_url: str = Field("", description="Empty or folder path, or s3://host:port for MinIO and any S3 endpoint.")
+    store_url: str = Field(
+        default="", description="Empty or folder path, or s3://host:port for MinIO and any S3 endpoint."
+    )
     store_bucket: str = "likeness"
     store_access_key: str = ""
     store_secret_key: str = ""
     store_region: str = "us-east-1"
-    store_secure: bool = Field(True, description="TLS towards the S3 endpoint.")
+    store_secure: bool = Field(default=True, description="TLS towards the S3 endpoint.")
 
 
 class StageSettings(CommonSettings):
     """What the four model stages have in common; each stage's own class sets the ports."""
 
     host: str = "127.0.0.1"
-    port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
-    threads: int = Field(0, ge=0, description="Compute threads of the model; 0 means all cores.")
-    max_concurrency: int = Field(2, ge=1, description="Requests worked on at the same time.")
-    max_queue_size: int = Field(32, ge=0, description="Requests admitted and waiting beyond those worked on.")
-    max_batch_size: int = Field(16, ge=1)
-    max_queue_delay_microseconds: int = Field(2000, ge=0)
-    default_deadline_s: float = Field(120.0, gt=0, description="For calls that carry no deadline of their own.")
-    drain_wait_s: float = Field(0.5, ge=0, description="After SIGTERM: NOT_SERVING this long before refusing calls.")
-    drain_grace_s: float = Field(30.0, ge=0, description="Then running calls may take this long to finish.")
-    max_connection_age_s: float = Field(300.0, gt=0, description="Makes clients resolve again and find new replicas.")
+    port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    threads: int = Field(default=0, ge=0, description="Compute threads of the model; 0 means all cores.")
+    max_concurrency: int = Field(default=2, ge=1, description="Requests worked on at the same time.")
+    max_queue_size: int = Field(default=32, ge=0, description="Requests admitted and waiting beyond those worked on.")
+    max_batch_size: int = Field(default=16, ge=1)
+    max_queue_delay_microseconds: int = Field(default=2000, ge=0)
+    default_deadline_s: float = Field(default=120.0, gt=0, description="For calls that carry no deadline of their own.")
+    drain_wait_s: float = Field(
+        default=0.5, ge=0, description="After SIGTERM: NOT_SERVING this long before refusing calls."
+    )
+    drain_grace_s: float = Field(default=30.0, ge=0, description="Then running calls may take this long to finish.")
+    max_connection_age_s: float = Field(
+        default=300.0, gt=0, description="Makes clients resolve again and find new replicas."
+    )
