@@ -1,0 +1,42 @@
+"""The symbols that the network reads: ARPAbet phones with stress, and marks that stand for silence.
+
+Two marks never sound: `^` opens an utterance and `,` is a pause inside it. `.`, `?` and `!` close it, and tell the
+network which melody to give the sentence. A symbol also carries where it stands in its word (`word_edge`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAD: Final = "_"
+START: Final = "^"
+PAUSE: Final = ","
+ENDINGS: Final = (".", "?", "!")
+
+VOWELS: Final = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
+CONSONANTS: Final = (
+    *("B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N"),
+    *("NG", "P", "R", "S", "SH", "T", "TH", "V", "W", "Y", "Z", "ZH"),
+)
+STRESSES: Final = ("0", "1", "2")
+PHONES: Final = (*(vowel + stress for vowel in VOWELS for stress in STRESSES), *CONSONANTS)
+
+# The order is part of the trained model: append only.
+SYMBOLS: Final = (PAD, START, PAUSE, *ENDINGS, *PHONES)
+SYMBOL_IDS: Final = {symbol: index for index, symbol in enumerate(SYMBOLS)}
+MARKS: Final = frozenset({PAD, START, PAUSE, *ENDINGS})
+
+# Where a symbol stands in its word; a sum of the two flags.
+WORD_FIRST: Final = 1
+WORD_LAST: Final = 2
+WORD_EDGES: Final = 4
+
+
+def is_vowel(phone: str) -> bool:
+    """Whether a phone of `PHONES` is a vowel; those end in a stress digit."""
+    return phone[-1].isdigit()
+
+
+def base(phone: str) -> str:
+    """The phone without its stress digit."""
+    return phone.rstrip("012")
