@@ -42,8 +42,9 @@ def current_deadline() -> Deadline | None:
 @contextmanager
 def use_deadline(deadline: Deadline) -> Iterator[Deadline]:
     """Makes `deadline` the current one within the block; gRPC calls made there do not outlast it."""
-    token = _current.set(deadline)
+    before = _current.get()
+    _current.set(deadline)
     try:
         yield deadline
     finally:
-        _current.reset(token)
+        _current.set(before)  # no token: a generator may be closed in another context than it ran in

@@ -1,0 +1,120 @@
+"""The gRPC client side: how the gateway, the command line and tests talk to a stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, NoReturn
+
+import grpc
+
+from services.common.deadlines import current_deadline
+from services.common.logs import REQUEST_ID_KEY, request_id_var
+from services.common.rpc_status import from_rpc
+from services.common.server import MAX_MESSAGE_BYTES
+
+MAX_ATTEMPTS: Final = 3
+
+
+def _service_config(service_name: str) -> str:
+    """Retries on UNAVAILABLE, calls spread over all addresses (gRPC service config, A6)."""
+    retry = {
+        "maxAttempts": MAX_ATTEMPTS,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "methodConfig": [{"name": [{"service": service_name}], "retryPolicy": retry}],
+        }
+    )
+
+
+class _CallDetails(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _CallDetailsWithType(_CallDetails, grpc.ClientCallDetails):
+    """What grpc expects interceptors to hand on."""
+
+
+class _Propagation(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
+):
+    """Hands the current request's id and remaining time on to the calls made for it."""
+
+    def _details(self, details: Any) -> Any:
+        deadline, timeout = current_deadline(), details.timeout
+        if deadline is not None:
+            left_s = max(0.0, deadline.remaining_s())
+            timeout = left_s if timeout is None else min(timeout, left_s)
+        metadata = list(details.metadata or ())
+        request_id = request_id_var.get()
+        if request_id and all(key != REQUEST_ID_KEY for key, _ in metadata):
+            metadata.append((REQUEST_ID_KEY, request_id))
+        return _CallDetailsWithType(
+            details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
+        )
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
+        return continuation(self._details(client_call_details), request)
+
+    def intercept_unary_stream(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
+        return continuation(self._details(client_call_details), request)
+
+    def intercept_stream_unary(
+        self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Iterator[Any]
+    ) -> Any:
+        return continuation(self._details(client_call_details), request_iterator)
+
+    def intercept_stream_stream(
+        self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Iterator[Any]
+    ) -> Any:
+        return continuation(self._details(client_call_details), request_iterator)
+
+
+def open_channel(target: str, service_name: str) -> grpc.Channel:
+    """A channel to a stage, made lazily: nothing is connected before the first call.
+
+    Args:
+        target: `host:port`, or `dns:///name:port` for all replicas behind a headless service.
+        service_name: with its package, such as "likeness.v1.EncoderService".
+    """
+    options = [
+        ("grpc.service_config", _service_config(service_name)),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),  # a stage that comes back is found soon
+    ]
+    return grpc.intercept_channel(grpc.insecure_channel(target, options=options), _Propagation())
+
+
+def call_metadata(request_id: str = "") -> tuple[tuple[str, str], ...]:
+    """Metadata of a call: the given request id, or that of the request at hand."""
+    value = request_id or request_id_var.get()
+    return ((REQUEST_ID_KEY, value),) if value else ()
+
+
+def raise_from_rpc(error: grpc.RpcError, *, stage: str = "stage") -> NoReturn:
+    """Raises the LikenessError that the stage sent, or the one that fits the gRPC code.
+
+    Args:
+        stage: name for the message where the stage could not be reached at all.
+    """
+    raise from_rpc(error, stage=stage) from error
