@@ -1,0 +1,24 @@
+"""Likeness: consented voice cloning and face swapping, self-hosted.
+
+`Client` talks to a gateway over HTTP; the command `likeness` does the same from a shell and runs the whole platform on
+one machine. `likeness.v1` holds the generated gRPC stubs of the stages.
+"""
+
+from likeness._client import Client
+from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError
+from likeness._types import Consent, Face, Job, MediaFile, Speech, SpeechFigures, Swap, Voice
+
+__all__ = [
+    "Client",
+    "Consent",
+    "Face",
+    "Job",
+    "LikenessAPIError",
+    "LikenessClientError",
+    "LikenessConnectionError",
+    "MediaFile",
+    "Speech",
+    "SpeechFigures",
+    "Swap",
+    "Voice",
+]

@@ -1,5 +1,6 @@
 """The whole platform on one machine: four stages and the gateway as processes on loopback."""
 
+from likeness._stack.folder import RunningStack, announce, claim_folder, find_running
 from likeness._stack.local import GATEWAY, GRPC_SERVICES, LOOPBACK, local_servers
 from likeness._stack.memory import ProcessMemory, stack_memory
 from likeness._stack.ports import DEFAULT_HTTP_PORT, free_ports, port_is_free
@@ -12,11 +13,15 @@ __all__ = [
     "GRPC_SERVICES",
     "LOOPBACK",
     "ProcessMemory",
+    "RunningStack",
     "ServerSpec",
     "Stack",
     "StackError",
     "StackEvent",
     "State",
+    "announce",
+    "claim_folder",
+    "find_running",
     "free_ports",
     "local_servers",
     "port_is_free",

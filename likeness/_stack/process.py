@@ -73,8 +73,7 @@ class ServerProcess:
         return time.monotonic() - self.started_at
 
     def is_ready(self) -> bool:
-        """Asks the server itself: gRPC health of its service, or GET /readyz."""
-        return _stage_is_ready(self.spec) if self.spec.grpc_service else _gateway_is_ready(self.spec)
+        return is_ready(self.spec)
 
     def terminate(self) -> None:
         if self._process.poll() is None:
@@ -118,6 +117,11 @@ def describe_exit(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def is_ready(spec: ServerSpec) -> bool:
+    """Asks the server itself: gRPC health of its service, or GET /readyz."""
+    return _stage_is_ready(spec) if spec.grpc_service else _gateway_is_ready(spec)
 
 
 def _stage_is_ready(spec: ServerSpec) -> bool:

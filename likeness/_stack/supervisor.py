@@ -102,8 +102,8 @@ class Stack:
     def memory(self) -> list[ProcessMemory]:
         return stack_memory(self.pids)
 
-    def start(self, timeout_s: float = 120.0) -> None:
-        """Starts all and waits until all are ready.
+    def start(self, timeout_s: float = 120.0, cancelled: threading.Event | None = None) -> None:
+        """Starts all and waits until all are ready, or until `cancelled` is set.
 
         Raises:
             StackError: a server ended or was not ready in time; everything is stopped then.
@@ -113,13 +113,13 @@ class Stack:
                 server.log_path.replace(server.log_path.with_suffix(".previous.log"))
         self._thread.start()
         try:
-            self._wait_ready(time.monotonic() + timeout_s, timeout_s)
+            self._wait_ready(time.monotonic() + timeout_s, timeout_s, cancelled or threading.Event())
         except BaseException:
             self.stop(hurry=True)
             raise
 
-    def _wait_ready(self, give_up_at: float, timeout_s: float) -> None:
-        while True:
+    def _wait_ready(self, give_up_at: float, timeout_s: float, cancelled: threading.Event) -> None:
+        while not cancelled.is_set():
             states = self.states
             for server in self._servers:
                 if server.state is State.FAILED:
@@ -146,10 +146,14 @@ class Stack:
     def stop(self, *, hurry: bool = False) -> None:
         """Ends all servers: they drain first, unless in a hurry. Returns when none runs; may be called twice."""
         if hurry:
-            self._hurry.set()
+            self.hurry()
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def hurry(self) -> None:
+        """Lets a stop that is under way, or comes, kill instead of waiting."""
+        self._hurry.set()
 
     def __enter__(self) -> Self:
         self.start()

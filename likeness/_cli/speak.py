@@ -1,0 +1,117 @@
+"""`likeness speak`."""
+
+from __future__ import annotations
+
+import enum
+import wave
+from pathlib import Path
+from typing import IO, Annotated, Final
+
+import typer
+from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from likeness._cli.microphone import SoundDeviceError, play
+from likeness._cli.options import URL, ApiKey, Json, OutFile, Url, writable
+from likeness._cli.output import console, errors, print_json
+from likeness._client import Client
+from likeness._types import Speech
+
+MAX_CHARACTERS: Final = 4096
+
+
+class AudioFormat(enum.StrEnum):
+    wav = "wav"
+    mp3 = "mp3"
+    flac = "flac"
+    opus = "opus"
+    aac = "aac"
+    pcm = "pcm"
+
+
+_FORMAT_OF_SUFFIX: Final = {f".{format.value}": format for format in AudioFormat} | {".ogg": AudioFormat.opus}
+
+
+def speak(
+    text: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.", show_default=False)],
+    voice: Annotated[str, typer.Option(help="Id or name of the voice.", show_default=False)],
+    out: OutFile,
+    format: Annotated[
+        AudioFormat | None, typer.Option(help="By default what the file name ends with.", show_default=False)
+    ] = None,
+    speed: Annotated[float, typer.Option(min=0.25, max=4.0, help="1 is the voice's own pace.")] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed gives the same audio.", show_default=False)
+    ] = None,
+    play_it: Annotated[bool, typer.Option("--play/--no-play", help="Play it afterwards.")] = False,
+    as_json: Json = False,
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Speak a text with an enrolled voice."""
+    if text == "-":
+        text = typer.get_text_stream("stdin").read().strip()
+    if not text.strip():
+        raise typer.BadParameter("the text is empty; give a sentence, or - to read it from standard input")
+    if len(text) > MAX_CHARACTERS:
+        raise typer.BadParameter(
+            f"the text has {len(text)} characters, {MAX_CHARACTERS} are allowed; split it into several calls"
+        )
+    chosen = format or _FORMAT_OF_SUFFIX.get(writable(out).suffix.lower())
+    if chosen is None:
+        raise typer.BadParameter(
+            f"cannot tell the format from {out.name!r}; add --format, or end the name with {', '.join(_FORMAT_OF_SUFFIX)}"
+        )
+    if play_it and chosen is not AudioFormat.wav:
+        raise typer.BadParameter(f"--play plays wav only, not {chosen.value}; leave it out or use --format wav")
+    # The file appears only when it is whole.
+    part = out.with_name(out.name + ".part")
+    try:
+        with Client(url, api_key) as client, part.open("wb") as file:
+            speech = _receive(client, text, voice, chosen, speed, seed, file)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    if as_json:
+        print_json(
+            {"file": str(out), "job": speech.job_id, "content_type": speech.content_type, **vars(speech.figures)}
+        )
+    else:
+        console.print(f"{out}: {describe(speech)}", markup=False, highlight=False)
+    if play_it:
+        _play(out)
+
+
+def _receive(
+    client: Client, text: str, voice: str, format: AudioFormat, speed: float, seed: int | None, file: IO[bytes]
+) -> Speech:
+    columns = (SpinnerColumn(), TextColumn("Speaking"), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("Speaking", total=None)
+
+        def write(chunk: bytes) -> None:
+            file.write(chunk)
+            progress.advance(task, len(chunk))
+
+        return client.speak(text, voice=voice, format=format.value, speed=speed, seed=seed, to=write)
+
+
+def describe(speech: Speech) -> str:
+    figures = speech.figures
+    said = [f"{speech.size_bytes / 1024:.0f} KiB"]
+    if figures.real_time_factor is not None:
+        said.append(f"real-time factor {figures.real_time_factor:.2f}")
+    if figures.time_to_first_audio_ms is not None:
+        said.append(f"first audio after {figures.time_to_first_audio_ms:.0f} ms")
+    if figures.speaker_similarity is not None:
+        said.append(f"similarity to the voice {figures.speaker_similarity:.2f}")
+    return ", ".join(said)
+
+
+def _play(path: Path) -> None:
+    with wave.open(str(path)) as file:
+        samples = file.readframes(file.getnframes())
+        rate_hz = file.getframerate()
+    try:
+        play(samples, rate_hz)
+    except SoundDeviceError as error:
+        errors.print(f"Not played: {error}", style="yellow", markup=False)

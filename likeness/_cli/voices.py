@@ -1,0 +1,81 @@
+"""`likeness voices enrol|list|delete`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likeness._cli.options import URL, ApiKey, Json, Url
+from likeness._cli.output import console, print_json, print_table, working
+from likeness._client import Client
+
+app = typer.Typer(help="Enrolled voices.", no_args_is_help=True)
+
+
+@app.command("enrol")
+def enrol(
+    name: Annotated[str, typer.Argument(help="How you will call the voice.", show_default=False)],
+    sample: Annotated[
+        Path,
+        typer.Option(
+            help="Recording of one person, ten seconds or so.", exists=True, dir_okay=False, show_default=False
+        ),
+    ],
+    consent: Annotated[str, typer.Option(help="Id of the voice consent.", show_default=False)],
+    as_json: Json = False,
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Make a voice from a recording."""
+    with Client(url, api_key) as client, working(f"Enrolling {name}"):
+        voice = client.voices.enrol(name, sample, consent=consent)
+    if as_json:
+        print_json(voice)
+        return
+    similarity = "" if voice.similarity is None else f", similarity to the recording {voice.similarity:.2f}"
+    console.print(f"{voice.id}: {voice.name}{similarity}", markup=False, highlight=False)
+    for advice in voice.quality.get("advice", ()):
+        console.print(f"Advice: {advice}", style="yellow", markup=False)
+
+
+@app.command("list")
+def list_(as_json: Json = False, url: Url = URL, api_key: ApiKey = None) -> None:
+    """List voices, newest first."""
+    with Client(url, api_key) as client:
+        found = client.voices.list()
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        "Voices",
+        ("id", "name", "consent", "seconds of speech", "similarity"),
+        [
+            (
+                voice.id,
+                voice.name,
+                voice.consent,
+                _number(voice.quality.get("speech_seconds"), 1),
+                _number(voice.similarity, 2),
+            )
+            for voice in found
+        ],
+        empty="There is no voice yet; `likeness voices enrol` makes one.",
+    )
+
+
+@app.command("delete")
+def delete(
+    voice: Annotated[str, typer.Argument(help="Id or name of the voice.", show_default=False)],
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Delete a voice and its recording."""
+    with Client(url, api_key) as client:
+        client.voices.delete(voice)
+    console.print(f"{voice}: deleted", markup=False)
+
+
+def _number(value: object, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, (int, float)) else ""

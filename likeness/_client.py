@@ -1,0 +1,174 @@
+"""`likeness.Client`: the HTTP API as Python calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+import httpx
+
+from likeness._resources import Consents, Faces, FileInput, Jobs, MediaFiles, Voices, file_part
+from likeness._transport import Transport, without_none
+from likeness._types import Speech, SpeechFigures, Swap
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+DEFAULT_TIMEOUT_S: Final = 300.0
+FIGURES_TIMEOUT_S: Final = 10.0
+
+
+class Client:
+    """A connection to a Likeness gateway.
+
+        client = likeness.Client()
+        consent = client.voice_consents.create(who="Juniper", kind="synthetic", evidence="made with flite")
+        voice = client.voices.enrol("juniper", "persona.flac", consent=consent.id)
+        client.speak("Hello there.", voice=voice.id, to=open("hello.wav", "wb"))
+
+    Args:
+        base_url: of the gateway.
+        api_key: sent as bearer token when given.
+        timeout: seconds without a sign of life from the server after which a call fails.
+
+    Every call raises LikenessAPIError when the server refuses and LikenessConnectionError when it is not reached.
+    """
+
+    def __init__(
+        self, base_url: str = DEFAULT_URL, api_key: str | None = None, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        self._transport = Transport(base_url, api_key, timeout)
+        self.voice_consents = Consents(self._transport, "/v1/audio/voice_consents")
+        self.face_consents = Consents(self._transport, "/v1/face_consents")
+        self.voices = Voices(self._transport, "/v1/audio/voices")
+        self.faces = Faces(self._transport, "/v1/faces")
+        self.jobs = Jobs(self._transport, "/v1/jobs")
+        self.media = MediaFiles(self._transport, "/v1/media")
+
+    @property
+    def base_url(self) -> str:
+        return self._transport.base_url
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def readiness(self) -> dict[str, Any]:
+        """What the gateway says of itself and its stages; raises when it is not ready."""
+        return self._transport.json("GET", "/readyz")
+
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: str,
+        format: str = "wav",
+        speed: float = 1.0,
+        seed: int | None = None,
+        to: IO[bytes] | Callable[[bytes], object] | None = None,
+    ) -> Speech:
+        """Speaks a text of at most 4096 characters.
+
+        Args:
+            voice: id or name of an enrolled voice.
+            format: wav, mp3, flac, opus, aac or pcm.
+            speed: 0.25 to 4.
+            seed: the same seed gives the same audio.
+            to: a binary file, or a function that takes bytes; gets the audio while it arrives, and it is not kept.
+        """
+        body = without_none(
+            {
+                "model": "likeness-1",
+                "input": text,
+                "voice": voice,
+                "response_format": format,
+                "speed": speed,
+                "seed": seed,
+            }
+        )
+        kept: list[bytes] = []
+        write = _writer(to, kept)
+        size_bytes = 0
+        with self._transport.stream("POST", "/v1/audio/speech", json=body) as response:
+            for chunk in response.iter_bytes():
+                write(chunk)
+                size_bytes += len(chunk)
+        job_id = response.headers.get("X-Likeness-Job", "")
+        return Speech(
+            audio=b"".join(kept),
+            content_type=response.headers.get("Content-Type", ""),
+            size_bytes=size_bytes,
+            job_id=job_id,
+            figures=self._speech_figures(response, job_id),
+        )
+
+    def _speech_figures(self, response: httpx.Response, job_id: str) -> SpeechFigures:
+        """From the headers; those of a streamed answer left too early, so that its job is asked."""
+        if response.headers.get("X-Likeness-Figures") == "complete" or not job_id:
+            return SpeechFigures(
+                real_time_factor=_number(response, "X-Likeness-Real-Time-Factor"),
+                time_to_first_audio_ms=_number(response, "X-Likeness-Time-To-First-Audio-Ms"),
+                speaker_similarity=_number(response, "X-Likeness-Speaker-Similarity"),
+            )
+        figures = self.jobs.wait(job_id, FIGURES_TIMEOUT_S).figures
+        return SpeechFigures(
+            real_time_factor=figures.get("real_time_factor"),
+            time_to_first_audio_ms=figures.get("ttfa_ms"),
+            speaker_similarity=figures.get("speaker_similarity"),
+        )
+
+    def swap(
+        self,
+        *,
+        face: str,
+        target: FileInput,
+        selection: str | None = None,
+        shape_strength: float | None = None,
+        feather: float | None = None,
+        format: str | None = None,
+    ) -> Swap:
+        """Puts an enrolled face onto the faces of a picture.
+
+        Args:
+            face: id or name of an enrolled face.
+            target: the picture.
+            selection: "largest" (the default) or "all" faces of the picture.
+            shape_strength: share of the face's shape carried over, 0 to 1.
+            feather: width of the blend's border as a share of the face's width, 0.01 to 0.5.
+            format: png (the default), jpeg or webp.
+        """
+        options = {"selection": selection, "shape_strength": shape_strength, "feather": feather, "format": format}
+        data = {name: str(value) for name, value in without_none({"face": face, **options}).items()}
+        with ExitStack() as opened:
+            part = file_part(target, opened, "target.png")
+            answer = self._transport.json("POST", "/v1/swaps", data=data, files={"target": part})
+        media = self.media.get(answer["media"])
+        figures = answer["figures"]
+        return Swap(
+            picture=media.content,
+            content_type=media.content_type,
+            job_id=answer["id"],
+            media_id=answer["media"],
+            faces=tuple(figures.get("faces", ())),
+            seconds=figures.get("seconds"),
+        )
+
+
+def _writer(to: IO[bytes] | Callable[[bytes], object] | None, kept: list[bytes]) -> Callable[[bytes], object]:
+    if to is None:
+        return kept.append
+    return to if callable(to) else to.write
+
+
+def _number(response: httpx.Response, header: str) -> float | None:
+    try:
+        return float(response.headers[header])
+    except (KeyError, ValueError):
+        return None

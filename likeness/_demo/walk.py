@@ -1,0 +1,121 @@
+"""The demonstration's steps: a fresh stack, then only what any caller could do over HTTP."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from likeness._client import Client
+from likeness._demo.chart import draw_speech
+from likeness._demo.pictures import ASTRONAUT, GROUP, DemoPicture
+from likeness._stack import LOOPBACK, ProcessMemory, Stack, StackEvent, free_ports, local_servers
+from likeness._types import Speech, Swap, Voice
+from services.common.audio import FloatArray
+from services.common.decode import decode_audio
+from services.common.settings import REPOSITORY_ROOT
+
+PERSONA: Final = REPOSITORY_ROOT / "examples" / "persona" / "persona.flac"
+SENTENCE: Final = "Nobody has ever said these words. A program learned my voice from ten seconds of sound."
+START_TIMEOUT_S: Final = 180.0
+SOURCE: Final[DemoPicture] = ASTRONAUT
+TARGET: Final[DemoPicture] = GROUP
+
+
+@dataclass
+class DemoOutput:
+    """What the demonstration made and measured."""
+
+    folder: Path
+    voice: Voice
+    speech: Speech
+    swap: Swap
+    samples: FloatArray  # (n,), 16 kHz
+    memory: list[ProcessMemory]
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+def run_demo(folder: Path, *, on_step: Callable[[str], None], on_event: Callable[[StackEvent], None]) -> DemoOutput:
+    """Runs it all and writes speech.wav, speech.png and swap.png into the folder.
+
+    The stack is one of its own, with an empty data folder and free ports, so that it disturbs none that runs; its logs
+    are kept in `folder`/logs.
+
+    Args:
+        on_step: told what is done next.
+        on_event: told what happens to the servers.
+
+    Raises:
+        StackError, LikenessClientError, LikenessError: whatever stopped it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    timings_s: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="likeness-demo-") as data, timed(timings_s, "total"):
+        (http_port,) = free_ports(1)
+        servers = local_servers(Path(data), http_port=http_port, prefer_default_ports=False)
+        stack = Stack(servers, Path(data) / "logs", on_event=on_event)
+        try:
+            on_step("Starting four stages and the gateway")
+            with timed(timings_s, "stack_start"):
+                stack.start(START_TIMEOUT_S)
+            memory = stack.memory()
+            with Client(f"http://{LOOPBACK}:{http_port}") as client:
+                output = _walk(client, folder, memory, timings_s, on_step)
+        finally:
+            on_step("Stopping")
+            stack.stop()
+            shutil.copytree(Path(data) / "logs", folder / "logs", dirs_exist_ok=True)
+    return output
+
+
+def _walk(
+    client: Client,
+    folder: Path,
+    memory: list[ProcessMemory],
+    timings_s: dict[str, float],
+    on_step: Callable[[str], None],
+) -> DemoOutput:
+    on_step("Recording the consent and enrolling the persona's voice")
+    consent = client.voice_consents.create(
+        who="Juniper",
+        kind="synthetic",
+        evidence="No real person: flite's speech, changed in pitch and formants by examples/persona/make.py.",
+    )
+    with timed(timings_s, "enrolment"):
+        voice = client.voices.enrol("juniper", PERSONA, consent=consent.id)
+
+    on_step("Speaking")
+    with timed(timings_s, "speech"):
+        speech = client.speak(SENTENCE, voice=voice.id, seed=1)
+    (folder / "speech.wav").write_bytes(speech.audio)
+    samples = decode_audio(speech.audio).samples
+    draw_speech(samples, f"“{SENTENCE}”", folder / "speech.png")
+
+    on_step("Swapping a face")
+    face_consent = client.face_consents.create(
+        who=f"{SOURCE.name}, a public test picture",
+        kind="attested",
+        attested_by="likeness demo",
+        evidence=f"{SOURCE.origin}; used on this machine only, to show what the software does.",
+    )
+    face = client.faces.enrol(SOURCE.path, consent=face_consent.id)
+    with timed(timings_s, "swap"):
+        swap = client.swap(face=face.id, target=TARGET.path)
+    (folder / "swap.png").write_bytes(swap.picture)
+    return DemoOutput(folder, voice, speech, swap, np.asarray(samples, np.float32), memory, timings_s)
+
+
+@contextmanager
+def timed(timings_s: dict[str, float], name: str) -> Iterator[None]:
+    started_at = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings_s[name] = round(time.perf_counter() - started_at, 3)

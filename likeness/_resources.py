@@ -1,0 +1,161 @@
+"""The collections of the API, each reachable as an attribute of the client."""
+
+from __future__ import annotations
+
+import mimetypes
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Final
+
+from likeness._transport import Transport, without_none
+from likeness._types import Consent, Face, Job, MediaFile, Voice
+
+# A file: its path, its content, or an open binary file.
+FileInput = str | Path | bytes | IO[bytes]
+PAGE_SIZE: Final = 100
+POLL_INTERVAL_S: Final = 0.1
+
+
+class _Collection:
+    def __init__(self, transport: Transport, path: str) -> None:
+        self._transport = transport
+        self._path = path
+
+    def _get(self, record_id: str) -> dict[str, Any]:
+        return self._transport.json("GET", f"{self._path}/{record_id}")
+
+    def _pages(self) -> Iterator[dict[str, Any]]:
+        """Every record of the collection, newest first."""
+        after: str | None = None
+        while True:
+            page = self._transport.json("GET", self._path, params=without_none({"limit": PAGE_SIZE, "after": after}))
+            yield from page["data"]
+            if not page.get("has_more") or not page["data"]:
+                return
+            after = page["last_id"]
+
+
+class Consents(_Collection):
+    """Consents of voices (`client.voice_consents`) or of faces (`client.face_consents`)."""
+
+    def create(
+        self,
+        *,
+        who: str,
+        kind: str,
+        evidence: str,
+        attested_by: str | None = None,
+        uses: list[str] | None = None,
+        expires_at: str | None = None,
+    ) -> Consent:
+        """Records that somebody agreed.
+
+        Args:
+            who: the person, or the persona.
+            kind: "attested" (you vouch for a real person's agreement) or "synthetic" (no real person).
+            evidence: where the agreement can be found, or how the persona was made.
+            attested_by: who vouches; needed when attested.
+            uses: what it allows; by default the use of this kind of likeness.
+            expires_at: RFC 3339 time; without it the consent lasts until revoked.
+        """
+        body = without_none(
+            {
+                "who": who,
+                "kind": kind,
+                "evidence": evidence,
+                "attested_by": attested_by,
+                "uses": uses,
+                "expires_at": expires_at,
+            }
+        )
+        return Consent.from_json(self._transport.json("POST", self._path, json=body))
+
+    def list(self) -> list[Consent]:
+        return [Consent.from_json(item) for item in self._pages()]
+
+    def get(self, consent_id: str) -> Consent:
+        return Consent.from_json(self._get(consent_id))
+
+    def revoke(self, consent_id: str) -> Consent:
+        """Ends the consent: what was enrolled with it can no longer be used. Cannot be undone."""
+        return Consent.from_json(self._transport.json("POST", f"{self._path}/{consent_id}/revoke"))
+
+
+class Voices(_Collection):
+    """Enrolled voices."""
+
+    def enrol(self, name: str, audio_sample: FileInput, *, consent: str) -> Voice:
+        """Makes a voice from a recording of one person, ten seconds or so, any common audio format."""
+        with ExitStack() as opened:
+            part = file_part(audio_sample, opened, "sample.wav")
+            answer = self._transport.json(
+                "POST", self._path, data={"name": name, "consent": consent}, files={"audio_sample": part}
+            )
+        return Voice.from_json(answer)
+
+    def list(self) -> list[Voice]:
+        return [Voice.from_json(item) for item in self._pages()]
+
+    def get(self, voice: str) -> Voice:
+        return Voice.from_json(self._get(voice))
+
+    def delete(self, voice: str) -> None:
+        self._transport.request("DELETE", f"{self._path}/{voice}")
+
+
+class Faces(_Collection):
+    """Enrolled faces."""
+
+    def enrol(self, picture: FileInput, *, consent: str, name: str | None = None) -> Face:
+        """Makes a face from a picture; of several people the largest face is taken."""
+        with ExitStack() as opened:
+            part = file_part(picture, opened, "picture.png")
+            data = without_none({"name": name, "consent": consent})
+            answer = self._transport.json("POST", self._path, data=data, files={"picture": part})
+        return Face.from_json(answer)
+
+    def list(self) -> list[Face]:
+        return [Face.from_json(item) for item in self._pages()]
+
+    def get(self, face: str) -> Face:
+        return Face.from_json(self._get(face))
+
+    def delete(self, face: str) -> None:
+        self._transport.request("DELETE", f"{self._path}/{face}")
+
+
+class Jobs(_Collection):
+    """What was done: one record per speech or swap."""
+
+    def get(self, job_id: str) -> Job:
+        return Job.from_json(self._get(job_id))
+
+    def wait(self, job_id: str, timeout_s: float) -> Job:
+        """The job once it has ended, or as it is after that time."""
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            job = self.get(job_id)
+            if job.status != "processing" or time.monotonic() > give_up_at:
+                return job
+            time.sleep(POLL_INTERVAL_S)
+
+
+class MediaFiles(_Collection):
+    """Files that the server keeps."""
+
+    def get(self, media_id: str) -> MediaFile:
+        response = self._transport.request("GET", f"{self._path}/{media_id}")
+        return MediaFile(response.content, response.headers.get("Content-Type", ""))
+
+
+def file_part(source: FileInput, opened: ExitStack, fallback_name: str) -> tuple[str, Any, str]:
+    """(name, content, content type) as httpx wants it; a path's file stays open until `opened` ends."""
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        name, content = path.name, opened.enter_context(path.open("rb"))
+    else:
+        given = getattr(source, "name", None)
+        name, content = (Path(given).name if isinstance(given, str) else fallback_name), source  # type: ignore[assignment]
+    return name, content, mimetypes.guess_type(name)[0] or "application/octet-stream"

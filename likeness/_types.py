@@ -1,0 +1,129 @@
+"""What the client returns: frozen records of the API's JSON objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+
+class _FromJson:
+    """Reads the fields that a record knows; the server may send more."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: item for name, item in value.items() if name in known})
+
+
+@dataclass(frozen=True)
+class Consent(_FromJson):
+    """A person's permission to use their likeness, or the statement that a persona is synthetic."""
+
+    id: str
+    who: str
+    kind: str  # attested | synthetic
+    uses: list[str]
+    state: str  # live | revoked | expired
+    created_at: int  # Unix seconds
+    evidence: str = ""
+    attested_by: str | None = None
+    expires_at: str | None = None
+    revoked_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Voice(_FromJson):
+    """An enrolled voice.
+
+    Attributes:
+        similarity: cosine of the calibrated voice's own speech to the recording; None when not calibrated.
+        formant_warp: formant scale found at enrolment.
+        quality: how good the recording is, and under "advice" what to do better.
+    """
+
+    id: str
+    name: str
+    consent: str
+    created_at: int  # Unix seconds
+    sample_media: str = ""
+    similarity: float | None = None
+    formant_warp: float = 1.0
+    quality: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Face(_FromJson):
+    """An enrolled face, in a picture of `faces_found` faces the largest; `box` in pixels."""
+
+    id: str
+    consent: str
+    created_at: int  # Unix seconds
+    name: str | None = None
+    picture_media: str = ""
+    faces_found: int = 1
+    box: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpeechFigures:
+    """How a speech was made; None where the server did not measure.
+
+    `real_time_factor` is seconds of computing per second of audio; below 1 is faster than it plays.
+    `speaker_similarity` is the cosine of the speech's speaker embedding with the enrolled voice's.
+    """
+
+    real_time_factor: float | None = None
+    time_to_first_audio_ms: float | None = None
+    speaker_similarity: float | None = None
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Spoken text. `audio` is empty when it was streamed into a file."""
+
+    audio: bytes
+    content_type: str
+    size_bytes: int
+    job_id: str
+    figures: SpeechFigures
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A swapped picture.
+
+    Attributes:
+        faces: one entry per face put in: its box, and dlib's distances of the result to source and target (below 0.6
+            is the same person; None where not measurable).
+        seconds: what the server needed.
+    """
+
+    picture: bytes
+    content_type: str
+    job_id: str
+    media_id: str
+    faces: tuple[Mapping[str, Any], ...]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """A file that the server keeps."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True)
+class Job(_FromJson):
+    """What the server keeps of one piece of work: a speech or a swap."""
+
+    id: str
+    kind: str
+    status: str  # processing | succeeded | failed | canceled
+    created_at: int  # Unix seconds
+    media: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
