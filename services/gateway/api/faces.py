@@ -1,0 +1,121 @@
+"""/v1/faces: enrol a face from a picture, list, show, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from apiflask import APIBlueprint
+from apiflask.fields import UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.gateway.api.fields import (
+    Deleted,
+    FormBody,
+    Identifier,
+    Name,
+    PageOut,
+    PageQuery,
+    current_gateway,
+    current_tenant,
+    page_out,
+    unix_seconds,
+)
+from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
+from services.gateway.api.scope import current_request_id
+from services.gateway.db import Face, Media, delete_record, find, find_named, get_page
+from services.gateway.enrolment import FaceOrder, enrol_face
+
+bp = APIBlueprint("faces", __name__, url_prefix="/v1/faces", tag="Faces")
+
+
+class FaceIn(FormBody):
+    """A face to be enrolled (multipart/form-data)."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["consent", "picture"]})
+
+    name: Name | None = None
+    consent: Identifier | None = Field(None, description="Id of a live face consent.")
+    picture: UploadFile = Field(description="PNG, JPEG, WebP or BMP; the largest face counts.")
+
+
+class Box(BaseModel):
+    """A rectangle in pixels of the upright picture."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class FaceOut(BaseModel):
+    """An enrolled face."""
+
+    id: str
+    object: Literal["face"]
+    created_at: int
+    name: str | None
+    consent: str
+    picture_media: str
+    width_px: int
+    height_px: int
+    faces_found: int = Field(description="More than one: the largest is taken.")
+    score: float = Field(description="The detector's confidence, 0 to 1.")
+    box: Box
+
+
+def show_face(face: Face) -> FaceOut:
+    return FaceOut.model_validate(
+        {
+            "id": face.id,
+            "object": "face",
+            "created_at": unix_seconds(face.created_at),
+            "name": face.name,
+            "consent": face.consent_id,
+            "picture_media": face.picture_media_id,
+            **face.detection,
+        }
+    )
+
+
+@bp.post("")
+@bp.input(FaceIn, location="form_and_files", arg_name="body")
+@bp.output(FaceOut, status_code=201)
+@bp.doc(summary="Enrol a face", description="Needs a live face consent.", operation_id="create_face")
+@fails_with("ALREADY_EXISTS", "FACE_NOT_FOUND", *CONSENT, *MEDIA, *STAGE)
+def create_face(body: FaceIn) -> FaceOut:
+    order = FaceOrder(name=body.name, consent_id=body.consent, picture=body.picture.read())
+    return show_face(enrol_face(current_gateway(), order, tenant=current_tenant(), request_id=current_request_id()))
+
+
+@bp.get("")
+@bp.input(PageQuery, location="query", arg_name="page")
+@bp.output(PageOut[FaceOut])
+@bp.doc(summary="List faces", operation_id="list_faces")
+def list_faces(page: PageQuery) -> dict[str, Any]:
+    with current_gateway().database.session() as session:
+        found = get_page(session, Face, current_tenant(), after=page.after, limit=page.limit)
+        return page_out(found, show_face)
+
+
+@bp.get("/<face>")
+@bp.output(FaceOut)
+@bp.doc(summary="Get a face by id or name", operation_id="get_face")
+@fails_with("NOT_FOUND")
+def get_face(face: str) -> FaceOut:
+    with current_gateway().database.session() as session:
+        return show_face(find_named(session, Face, current_tenant(), face, what="face"))
+
+
+@bp.delete("/<face>")
+@bp.output(Deleted)
+@bp.doc(summary="Delete a face and its picture", operation_id="delete_face")
+@fails_with("NOT_FOUND")
+def delete_face(face: str) -> dict[str, Any]:
+    gateway, tenant = current_gateway(), current_tenant()
+    with gateway.database.session() as session:
+        record = find_named(session, Face, tenant, face, what="face")
+        picture = find(session, Media, tenant, record.picture_media_id, what="picture of the face")
+        delete_record(session, record)
+        session.delete(picture)
+    gateway.store.delete(picture.key)
+    return {"id": record.id, "object": "face.deleted"}

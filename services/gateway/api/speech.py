@@ -1,0 +1,183 @@
+"""/v1/audio/speech: OpenAI's text-to-speech request, spoken by an enrolled voice."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
+
+from apiflask import APIBlueprint
+from flask import Response, json
+from pydantic import Field, StringConstraints
+
+from services.common.encode_audio import CONTENT_TYPES, AudioFormat
+from services.common.errors import LikenessError
+from services.gateway.api.fields import SOME_TEXT, Identifier, JsonBody, current_gateway, current_tenant
+from services.gateway.api.models import DEFAULT_MODEL, MODEL_IDS
+from services.gateway.api.reasons import CONSENT, STAGE, fails_with
+from services.gateway.api.scope import arrived_at, current_request_id
+from services.gateway.figures import speech_headers
+from services.gateway.problems import describe
+from services.gateway.speech import Speech, SpeechOrder, begin_speech
+from services.gateway.synthesis import Utterance
+
+MAX_INPUT_CHARACTERS: Final = 4096
+bp = APIBlueprint("speech", __name__, url_prefix="/v1/audio/speech", tag="Speech")
+
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS: Final = {
+    name: {"description": text, "schema": {"type": "string"}, "required": True}
+    for name, text in {
+        "X-Likeness-Job": "Id of the job record, which holds the final figures.",
+        "X-Likeness-Real-Time-Factor": "Seconds of work per second of audio, of what exists when the headers are sent.",
+        "X-Likeness-Time-To-First-Audio-Ms": "From the arrival of the request to the first samples.",
+        "X-Likeness-Speaker-Similarity": "Cosine to the enrolled voice: of this output when complete, else of the "
+        "calibrated voice; `unmeasured` when there is none.",
+        "X-Likeness-Figures": "`complete`: of the whole output. `first-chunk`: of what existed when the body began.",
+    }.items()
+}
+_RESPONSES: Final[Any] = {
+    200: {
+        "description": "The audio, in the format that was asked for",
+        "content": {**{kind: _BINARY for kind in CONTENT_TYPES.values()}, "text/event-stream": _BINARY},
+        "headers": _HEADERS,
+    }
+}
+
+
+class VoiceReference(JsonBody):
+    """A voice by its id, as OpenAI's clients may send it."""
+
+    id: Identifier
+
+
+class SpeechIn(JsonBody):
+    """What to say, in whose voice. The fields of OpenAI's API, and below them those that only Likeness has."""
+
+    input: Annotated[str, StringConstraints(max_length=MAX_INPUT_CHARACTERS, pattern=SOME_TEXT)] = Field(
+        description="The text, at most 4096 characters."
+    )
+    voice: Identifier | VoiceReference = Field(description="Id or name of an enrolled voice.")
+    model: Identifier = Field(DEFAULT_MODEL, description="One of /v1/models.")
+    response_format: AudioFormat = "mp3"
+    speed: float = Field(1.0, ge=0.25, le=4.0)
+    stream_format: Literal["audio", "sse"] | None = Field(None, description="sse sends events with base64 audio.")
+
+    stream: bool | None = Field(
+        None,
+        description="true: send while it is made. false: send when complete, with exact figures in the headers. By "
+        "default short inputs are completed first and long ones are streamed.",
+    )
+    seed: int = Field(0, ge=0, le=2**64 - 1, description="Same seed, same input, same models: same output.")
+    pitch_shift: float = Field(0.0, ge=-12, le=12, description="Semitones.")
+    vocoder: Literal["draft", "wavenet"] | None = Field(None, description="The engine; by default the better one.")
+    language: Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z0-9-]+$")] = Field(
+        "en", description="BCP 47 tag."
+    )
+    keep: bool = Field(False, description="Keep the output as media, named in the job record.")
+
+
+class SpeechBody:
+    """The body of a streamed response. Closing it settles the job: the server does so when it is done or broken."""
+
+    def __init__(self, speech: Speech, pieces: Iterator[bytes]) -> None:
+        self._speech = speech
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        self._speech.end()
+
+
+@bp.post("")
+@bp.input(SpeechIn, arg_name="body")
+@bp.doc(
+    summary="Speak a text",
+    description="Compatible with OpenAI's API. A failure in mid-stream breaks the connection without a proper end.",
+    operation_id="create_speech",
+    responses=_RESPONSES,
+)
+@fails_with("NOT_FOUND", "TEXT_UNPRONOUNCEABLE", "LANGUAGE_UNSUPPORTED", *CONSENT, *STAGE)
+def create_speech(body: SpeechIn) -> Response:
+    gateway = current_gateway()
+    if body.model not in MODEL_IDS:
+        detail = f"There is no model {body.model!r}; there are {', '.join(MODEL_IDS)}."
+        raise LikenessError("NOT_FOUND", detail, field="model")
+    if body.stream is False and body.stream_format == "sse":
+        detail = "Events are a stream: leave out stream=false, or ask for stream_format=audio."
+        raise LikenessError("INVALID_FIELD", detail, field="stream")
+    speech = begin_speech(
+        gateway, _order(body), tenant=current_tenant(), request_id=current_request_id(), started_at=arrived_at()
+    )
+    if _wants_stream(body, gateway.settings.complete_below_characters):
+        return _streamed(speech, body)
+    data = speech.complete()
+    similarity = speech.figures.speaker_similarity
+    return _respond(data, speech, CONTENT_TYPES[body.response_format], similarity=similarity, complete=True)
+
+
+def _order(body: SpeechIn) -> SpeechOrder:
+    utterance = Utterance(
+        text=body.input,
+        speed=body.speed,
+        pitch_shift_semitones=body.pitch_shift,
+        seed=body.seed,
+        engine=body.vocoder or "",
+        language=body.language,
+    )
+    voice = body.voice if isinstance(body.voice, str) else body.voice.id
+    return SpeechOrder(voice=voice, utterance=utterance, format=body.response_format, keep=body.keep)
+
+
+def _wants_stream(body: SpeechIn, complete_below_characters: int) -> bool:
+    if body.stream is not None:
+        return body.stream
+    return body.stream_format is not None or len(body.input) >= complete_below_characters
+
+
+def _streamed(speech: Speech, body: SpeechIn) -> Response:
+    """Waits for the first audio, since only then it is known that there will be some, and how soon."""
+    pieces = speech.pieces()
+    first = next(pieces, b"")
+    content_type = CONTENT_TYPES[body.response_format]
+    if body.stream_format == "sse":
+        pieces, content_type = _events(speech, first, pieces), "text/event-stream"
+    else:
+        pieces = _joined(first, pieces)
+    stream = SpeechBody(speech, pieces)
+    return _respond(stream, speech, content_type, similarity=speech.voice_similarity, complete=False)
+
+
+def _respond(data: Any, speech: Speech, content_type: str, *, similarity: float | None, complete: bool) -> Response:
+    response = Response(data, content_type=content_type)
+    response.headers.update(speech_headers(speech.job_id, speech.figures, similarity=similarity, complete=complete))
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _events(speech: Speech, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    """Server-sent events as OpenAI's: speech.audio.delta, then speech.audio.done with the final figures."""
+    try:
+        for piece in _joined(first, rest):
+            yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode("ascii")})
+    except LikenessError as error:
+        yield _event({"type": "error", "error": describe(error)["error"]})
+        raise
+    speech.end()
+    characters, frames = len(speech.order.utterance.text), speech.frame_count
+    # There are no tokens here: characters go in, acoustic frames come out.
+    usage = {"input_tokens": characters, "output_tokens": frames, "total_tokens": characters + frames}
+    likeness = {"job": speech.job_id, "figures": speech.figures.to_json()}
+    yield _event({"type": "speech.audio.done", "usage": usage, "likeness": likeness})
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(content)}\n\n".encode()

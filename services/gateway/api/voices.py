@@ -1,0 +1,170 @@
+"""/v1/audio/voices: enrol a voice from a recording, list, show, delete."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from apiflask import APIBlueprint
+from apiflask.fields import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from services.gateway.api.fields import (
+    Deleted,
+    FormBody,
+    Identifier,
+    Name,
+    PageOut,
+    PageQuery,
+    current_gateway,
+    current_tenant,
+    page_out,
+    unix_seconds,
+)
+from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
+from services.gateway.api.scope import current_request_id
+from services.gateway.db import Media, Voice, delete_record, find, find_named, get_page
+from services.gateway.enrolment import VoiceOrder, enrol_voice
+from services.gateway.profiles import voice_similarity
+
+_FILES: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+bp = APIBlueprint("voices", __name__, url_prefix="/v1/audio/voices", tag="Voices")
+
+
+class VoiceIn(FormBody):
+    """A voice to be enrolled (multipart/form-data)."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["name", "consent", "audio_sample"]})
+
+    name: Name
+    consent: Identifier | None = Field(None, description="Id of a live voice consent.")
+    audio_sample: list[UploadFile] | None = Field(
+        None,
+        description="Recording of the person, at least one second of speech; several files are joined.",
+        json_schema_extra=_FILES,
+    )
+    file: list[UploadFile] | None = Field(None, description="Another name of audio_sample.", json_schema_extra=_FILES)
+    type: Literal["audio_sample"] = Field("audio_sample", description="As in OpenAI's API; voices come from samples.")
+
+    @model_validator(mode="after")
+    def _need_a_sample(self) -> VoiceIn:
+        if self.audio_sample and self.file:
+            raise PydanticCustomError("sample", "give the recording as audio_sample or as file, not as both")
+        return self
+
+
+class ReferenceQuality(BaseModel):
+    """What the encoder says of the recording."""
+
+    total_seconds: float
+    speech_seconds: float
+    snr_db: float
+    clipped_share: float
+    multiple_speakers: bool
+    speaker_consistency: float
+    advice: list[str] = Field(description="What to do better; empty when nothing is wrong.")
+
+
+class TrialOut(BaseModel):
+    """One formant warp that was tried."""
+
+    warp: float
+    similarity: float
+
+
+class CalibrationOut(BaseModel):
+    """How the formant warp was found."""
+
+    warp: float
+    similarity: float
+    engine: str
+    trials: list[TrialOut]
+
+
+class VoiceOut(BaseModel):
+    """An enrolled voice."""
+
+    id: str
+    object: Literal["audio.voice"]
+    type: Literal["audio_sample"]
+    created_at: int
+    name: str
+    consent: str
+    sample_media: str
+    similarity: float | None = Field(description="Cosine of the calibrated voice's speech to the recording.")
+    formant_warp: float
+    calibration: CalibrationOut | None
+    quality: ReferenceQuality
+
+
+def show_voice(voice: Voice) -> VoiceOut:
+    return VoiceOut.model_validate(
+        {
+            "id": voice.id,
+            "object": "audio.voice",
+            "type": "audio_sample",
+            "created_at": unix_seconds(voice.created_at),
+            "name": voice.name,
+            "consent": voice.consent_id,
+            "sample_media": voice.sample_media_id,
+            "similarity": voice_similarity(voice),
+            "formant_warp": voice.profile["formant_warp"],
+            "calibration": voice.calibration,
+            "quality": voice.quality,
+        }
+    )
+
+
+@bp.post("")
+@bp.input(VoiceIn, location="form_and_files", arg_name="body")
+@bp.output(VoiceOut, status_code=201)
+@bp.doc(
+    summary="Enrol a voice",
+    description="Needs a live voice consent. Takes a few seconds: the voice is calibrated by speaking a sentence.",
+    operation_id="create_voice",
+)
+@fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", *CONSENT, *MEDIA, *STAGE)
+def create_voice(body: VoiceIn) -> VoiceOut:
+    uploads, field = (body.file, "file") if body.file else (body.audio_sample, "audio_sample")
+    order = VoiceOrder(
+        name=body.name,
+        consent_id=body.consent,
+        clips=[upload.read() for upload in uploads or []],
+        clips_field=field,
+    )
+    voice = enrol_voice(current_gateway(), order, tenant=current_tenant(), request_id=current_request_id())
+    return show_voice(voice)
+
+
+@bp.get("")
+@bp.input(PageQuery, location="query", arg_name="page")
+@bp.output(PageOut[VoiceOut])
+@bp.doc(summary="List voices", operation_id="list_voices")
+def list_voices(page: PageQuery) -> dict[str, Any]:
+    with current_gateway().database.session() as session:
+        found = get_page(session, Voice, current_tenant(), after=page.after, limit=page.limit)
+        return page_out(found, show_voice)
+
+
+@bp.get("/<voice>")
+@bp.output(VoiceOut)
+@bp.doc(summary="Get a voice by id or name", operation_id="get_voice")
+@fails_with("NOT_FOUND")
+def get_voice(voice: str) -> VoiceOut:
+    with current_gateway().database.session() as session:
+        return show_voice(find_named(session, Voice, current_tenant(), voice, what="voice"))
+
+
+@bp.delete("/<voice>")
+@bp.output(Deleted)
+@bp.doc(summary="Delete a voice and its recording", operation_id="delete_voice")
+@fails_with("NOT_FOUND")
+def delete_voice(voice: str) -> dict[str, Any]:
+    gateway, tenant = current_gateway(), current_tenant()
+    with gateway.database.session() as session:
+        record = find_named(session, Voice, tenant, voice, what="voice")
+        sample = find(session, Media, tenant, record.sample_media_id, what="recording of the voice")
+        delete_record(session, record)
+        session.delete(sample)
+    gateway.store.delete(sample.key)
+    return {"id": record.id, "object": "audio.voice.deleted"}

@@ -1,0 +1,94 @@
+"""The Flask application: settings in, WSGI application out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from apiflask import APIFlask
+from flask import Request, Response, request
+
+from services.common.errors import LikenessError
+from services.common.store import open_store
+from services.gateway.api import consents, docs, faces, health, jobs, media, models, speech, swaps, voices
+from services.gateway.context import Gateway
+from services.gateway.db import Database
+from services.gateway.openapi import register_openapi
+from services.gateway.problems import register_problems
+from services.gateway.settings import GatewaySettings
+from services.gateway.stages import Stages
+from services.gateway.telemetry import register_telemetry
+
+VERSION: Final = "0.1.0"
+WEB_FOLDER: Final = Path(__file__).parent / "web"
+_BLUEPRINTS: Final = (
+    consents.voice_consents,
+    consents.face_consents,
+    voices.bp,
+    speech.bp,
+    faces.bp,
+    swaps.bp,
+    media.bp,
+    jobs.bp,
+    models.bp,
+    health.bp,
+    docs.bp,
+)
+
+
+class DepthLimitedRequest(Request):
+    """JSON nested so deeply that the parser gives up is malformed, not a failure of the server."""
+
+    def get_json(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_json(*args, **kwargs)
+        except RecursionError as error:
+            raise LikenessError("REQUEST_MALFORMED", "The JSON is nested too deeply.") from error
+
+
+class GatewayApp(APIFlask):
+    request_class = DepthLimitedRequest
+
+
+def create_app(settings: GatewaySettings | None = None) -> APIFlask:
+    """The application with its own database and stage connections. Called in each worker, after the fork."""
+    settings = settings or GatewaySettings()
+    database = Database(settings.resolved_database_url)
+    database.prepare()
+    gateway = Gateway(settings, database, open_store(settings), Stages(settings))
+    app = GatewayApp(
+        "likeness",
+        title="Likeness",
+        version=VERSION,
+        docs_path=None,
+        json_errors=False,
+        static_folder=str(WEB_FOLDER),
+        static_url_path="/web",
+    )
+    app.extensions["likeness"] = gateway
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
+    if settings.is_loopback:
+        # A page of another site whose name points at this machine must not reach it (DNS rebinding).
+        app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]"]
+    register_telemetry(app)
+    app.before_request(_refuse_other_sites)
+    app.after_request(_add_security_headers)
+    register_problems(app)
+    for blueprint in _BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    register_openapi(app)
+    return app
+
+
+def _refuse_other_sites() -> None:
+    """Without accounts, a browser's same-origin rule is all that keeps other sites from recording consents here."""
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise LikenessError("ORIGIN_REFUSED", f"Requests from pages of {origin[:100]!r} are not answered.")
+
+
+def _add_security_headers(response: Response) -> Response:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    return response

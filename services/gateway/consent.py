@@ -1,0 +1,70 @@
+"""Consent: no likeness is made or used without a record that is live, for that kind of likeness and that use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.common.errors import LikenessError
+from services.gateway.db.models import Consent
+
+Subject = Literal["voice", "face"]
+Use = Literal["speech", "swap"]
+State = Literal["live", "revoked", "expired"]
+
+USE_OF_SUBJECT: Final[dict[Subject, Use]] = {"voice": "speech", "face": "swap"}
+
+
+def consent_state(consent: Consent, now: datetime | None = None) -> State:
+    if consent.revoked_at is not None:
+        return "revoked"
+    if consent.expires_at is not None and consent.expires_at <= (now or datetime.now(UTC)):
+        return "expired"
+    return "live"
+
+
+def require_live_consent(
+    session: Session, tenant: str, consent_id: str | None, *, subject: Subject, use: Use, field: str | None = None
+) -> Consent:
+    """The consent, when it allows this use of this kind of likeness now.
+
+    Called when a likeness is enrolled and again each time it is used.
+
+    Raises:
+        LikenessError: CONSENT_REQUIRED when there is none for this; CONSENT_NOT_LIVE when it was revoked or expired.
+    """
+    if not consent_id:
+        raise LikenessError(
+            "CONSENT_REQUIRED",
+            f"A {subject} needs the consent of the person. Record it with POST {_collection(subject)} and give its id "
+            "as 'consent'.",
+            field=field,
+        )
+    consent = session.scalar(
+        select(Consent).where(Consent.tenant == tenant, Consent.id == consent_id, Consent.subject == subject)
+    )
+    if consent is None:
+        raise LikenessError("CONSENT_REQUIRED", f"There is no {subject} consent {consent_id!r}.", field=field)
+    if use not in consent.uses:
+        raise LikenessError(
+            "CONSENT_REQUIRED",
+            f"The consent {consent_id!r} is for {', '.join(consent.uses)}, not for {use}.",
+            field=field,
+        )
+    state = consent_state(consent)
+    if state == "revoked":
+        raise LikenessError("CONSENT_NOT_LIVE", f"The consent {consent_id!r} was revoked.", field=field)
+    if state == "expired":
+        raise LikenessError(
+            "CONSENT_NOT_LIVE",
+            f"The consent {consent_id!r} expired on {consent.expires_at:%Y-%m-%d %H:%M} UTC.",
+            field=field,
+        )
+    return consent
+
+
+def _collection(subject: Subject) -> str:
+    return "/v1/audio/voice_consents" if subject == "voice" else "/v1/face_consents"

@@ -1,0 +1,94 @@
+"""Files of the gateway: published media, which a record names, and working copies that stages read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from likeness.v1 import faceswap_pb2, types_pb2
+from services.common.store import StoredObject, media_reference, read_reference
+from services.gateway.context import Gateway
+from services.gateway.db import Media
+from services.gateway.db.models import utc_now
+from services.gateway.ids import new_id
+
+Purpose = Literal["voice_sample", "face_picture", "swap_target", "swap", "speech"]
+INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
+MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
+_SUFFIXES: Final = {
+    "audio/wav": "wav",
+    "audio/mpeg": "mp3",
+    "audio/flac": "flac",
+    "audio/ogg": "ogg",
+    "audio/aac": "aac",
+    "audio/pcm": "pcm",
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/bmp": "bmp",
+}
+
+
+def publish(gateway: Gateway, data: bytes, *, tenant: str, content_type: str, purpose: Purpose) -> Media:
+    """Stores a file and its record. The one way by which a file gets an id that can be fetched."""
+    media_id = new_id("media")
+    file_name = f"{media_id}.{_SUFFIXES[content_type]}"
+    stored = gateway.store.put(f"media/{tenant}/{file_name}", data, content_type)
+    media = Media(
+        id=media_id,
+        tenant=tenant,
+        created_at=utc_now(),
+        key=stored.key,
+        sha256=stored.sha256,
+        size_bytes=stored.size_bytes,
+        content_type=content_type,
+        purpose=purpose,
+        file_name=file_name,
+    )
+    with gateway.database.session() as session:
+        session.add(media)
+    return media
+
+
+def withdraw(gateway: Gateway, media: Media) -> None:
+    """Deletes a file and its record, when nothing points to the record any more."""
+    with gateway.database.session() as session:
+        session.delete(session.merge(media, load=False))
+    gateway.store.delete(media.key)
+
+
+def media_bytes(gateway: Gateway, media: Media) -> bytes:
+    """The content, compared with the SHA-256 of the record."""
+    stored = StoredObject(media.key, media.sha256, media.size_bytes, media.content_type)
+    return read_reference(gateway.store, media_reference(gateway.store, stored), MAX_MEDIA_BYTES)
+
+
+@contextmanager
+def picture_for_stage(gateway: Gateway, data: bytes) -> Iterator[faceswap_pb2.Picture]:
+    """A picture as a stage takes it: inside the message when small, else by a reference that lives for the block."""
+    if len(data) <= INLINE_PICTURE_BYTES:
+        yield faceswap_pb2.Picture(encoded=data)
+        return
+    stored = gateway.store.put(f"work/{new_id('picture')}", data, "application/octet-stream")
+    try:
+        yield faceswap_pb2.Picture(media=media_reference(gateway.store, stored))
+    finally:
+        gateway.store.delete(stored.key)
+
+
+@contextmanager
+def destination_for_stage(gateway: Gateway) -> Iterator[types_pb2.MediaReference]:
+    """Where a stage may write its result; what lies there is deleted after the block."""
+    key = f"work/{new_id('result')}"
+    try:
+        yield types_pb2.MediaReference(bucket=gateway.store.bucket, key=key)
+    finally:
+        gateway.store.delete(key)
+
+
+def picture_bytes(gateway: Gateway, picture: faceswap_pb2.Picture) -> bytes:
+    """The bytes of a picture that a stage returned, inline or by reference."""
+    if picture.WhichOneof("content") == "media":
+        return read_reference(gateway.store, picture.media, MAX_MEDIA_BYTES)
+    return picture.encoded

@@ -1,0 +1,94 @@
+"""gunicorn around the application: threads in one or several worker processes, set up by code alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+
+from services.common.logs import configure_logging
+from services.gateway.db import Database, SchemaVersionError
+from services.gateway.jobs import fail_orphans
+from services.gateway.settings import GatewaySettings
+
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where gunicorn keeps its heartbeat files
+_log: Final = logging.getLogger(__name__)
+
+
+class PlainLogger(Logger):  # type: ignore[misc]
+    """gunicorn's messages go where all others go; requests are logged by the application."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        self.error_log.propagate = True
+        self.error_log.setLevel(cfg.loglevel.upper())
+
+    def access(self, *_: Any) -> None:
+        return None
+
+    def reopen_files(self) -> None:
+        return None
+
+
+class GatewayServer(BaseApplication):  # type: ignore[misc]
+    """The gunicorn application."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        options = {
+            "bind": f"{host}:{settings.http_port}",
+            "workers": settings.workers,
+            "threads": settings.threads,
+            "worker_class": "gthread",
+            "timeout": 60,  # of a worker's heartbeat; requests have deadlines of their own
+            "graceful_timeout": settings.graceful_timeout_s,
+            "keepalive": 5,
+            "loglevel": settings.log_level,
+            "logger_class": PlainLogger,
+            "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
+            "control_socket_disable": True,
+            "child_exit": _forget_worker,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Runs in each worker: connections and threads of gRPC do not survive a fork."""
+        from services.gateway.app import create_app
+
+        return create_app(self._settings)
+
+
+def serve(settings: GatewaySettings) -> int:
+    """Prepares the database and serves until SIGTERM."""
+    configure_logging(settings.log_level, settings.log_format, "gateway")
+    database = Database(settings.resolved_database_url)
+    try:
+        database.prepare()
+    except SchemaVersionError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if database.url.get_backend_name() == "sqlite":  # one machine, hence no other gateway works on these jobs
+        orphans = fail_orphans(database)
+        if orphans:
+            _log.warning("%d jobs were left running by an earlier process and are failed now", orphans)
+    database.close()
+    GatewayServer(settings).run()
+    return 0
+
+
+def _forget_worker(_server: object, worker: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,204 @@
+"""A sentence: consent, synthesizer, vocoder, container, figures. Used by requests, and by whatever else speaks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+import numpy as np
+
+from services.common.audio import SAMPLE_RATE_HZ, FloatArray
+from services.common.encode_audio import CONTENT_TYPES, AudioFormat, AudioStreamEncoder, encode_audio
+from services.common.errors import LikenessError
+from services.common.profile import SpeakerProfile
+from services.gateway.consent import require_live_consent
+from services.gateway.context import Gateway
+from services.gateway.db import Voice, find_named
+from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
+from services.gateway.jobs import JobState, end_job, start_job
+from services.gateway.media import publish
+from services.gateway.profiles import load_profile, voice_similarity
+from services.gateway.stages import Call, fields_called
+from services.gateway.synthesis import SampleStream, Utterance
+from services.gateway.telemetry import observe_speech
+
+_log: Final = logging.getLogger(__name__)
+_HTTP_NAMES: Final = {
+    "text": "input",
+    "speed": "speed",
+    "pitch_shift_semitones": "pitch_shift",
+    "options.engine": "vocoder",
+    "engine": "vocoder",
+}
+
+
+@dataclass(frozen=True)
+class SpeechOrder:
+    """Who says what, in which container."""
+
+    voice: str  # id or name
+    utterance: Utterance
+    format: AudioFormat
+    keep: bool = False  # also as media, named in the job record
+
+
+@dataclass
+class Speech:
+    """One utterance on its way, and its job record.
+
+    Take the whole with `complete()`, or iterate `pieces()`; then call `end()` in any case. An utterance that was not
+    heard to its end is cancelled and its record says so.
+    """
+
+    gateway: Gateway
+    call: Call
+    tenant: str
+    job_id: str
+    order: SpeechOrder
+    profile: SpeakerProfile
+    voice_similarity: float | None
+    started_at: float
+    figures: SpeechFigures = field(default_factory=SpeechFigures)
+    _stream: SampleStream = field(init=False)
+    _heard: list[FloatArray] = field(init=False, default_factory=list)
+    _exhausted: bool = field(init=False, default=False)
+    _ended: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        try:
+            self._stream = SampleStream(self.gateway.stages, self.profile, self.order.utterance, self.call)
+        except LikenessError as error:
+            self._record("failed", error=error)
+            raise
+
+    @property
+    def frame_count(self) -> int:
+        return self._stream.frame_count
+
+    def complete(self) -> bytes:
+        """The whole file, its headers with the right sizes; figures and record are final afterwards."""
+        with self._failure_recorded():
+            for _ in self._samples():
+                pass
+            data = encode_audio(self._all_samples(), self.order.format)
+        self.end()
+        return data
+
+    def pieces(self) -> Iterator[bytes]:
+        """The file in pieces, none empty, each as soon as it exists."""
+        with self._failure_recorded():
+            encoder = AudioStreamEncoder(self.order.format)
+            for samples in self._samples():
+                if piece := encoder.write(samples):
+                    yield piece
+            if piece := encoder.finish():
+                yield piece
+
+    def end(self) -> None:
+        """Settles the record: measures what was heard to its end, cancels what was not."""
+        if self._ended:
+            return
+        if not self._exhausted:
+            self._stream.cancel()
+            self._record("canceled", error=LikenessError("CANCELLED", "The listener went away before the end."))
+            return
+        self.figures.models = model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
+        try:
+            self.figures.speaker_similarity = measure_similarity(
+                self.gateway.stages, self._all_samples(), self.profile.embedding, self.call, label="the speech"
+            )
+        except LikenessError as error:
+            # The speech is sound and may be on its way already; that its likeness is unknown is told, not hidden.
+            self.figures.similarity_error = f"{error.reason}: {error.detail}"
+            _log.warning("job %s: similarity not measured: %s", self.job_id, error.detail)
+        with self._failure_recorded():
+            media_id = self._keep() if self.order.keep else None
+        self._record("succeeded", media_id=media_id)
+
+    def _samples(self) -> Iterator[FloatArray]:
+        """Samples as they leave the stages. Whatever every output must go through belongs here."""
+        with fields_called(_HTTP_NAMES):
+            for chunk in self._stream:
+                self._note(chunk.samples, chunk.arrived_at)
+                yield chunk.samples
+            if not self._heard:
+                raise LikenessError("INTERNAL", "The stages returned no audio for this text.")
+        self._exhausted = True
+
+    def _note(self, samples: FloatArray, arrived_at: float) -> None:
+        elapsed_s = arrived_at - self.started_at
+        if self.figures.ttfa_ms is None:
+            self.figures.ttfa_ms = round(elapsed_s * 1000.0, 2)
+        self._heard.append(samples)
+        self.figures.audio_seconds += samples.size / SAMPLE_RATE_HZ
+        self.figures.real_time_factor = round(elapsed_s / self.figures.audio_seconds, 5)
+        self.figures.vocoder = self._stream.engine
+
+    def _all_samples(self) -> FloatArray:
+        return np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
+
+    def _keep(self) -> str:
+        samples, container = self._all_samples(), self.order.format
+        media = publish(
+            self.gateway,
+            encode_audio(samples, container),
+            tenant=self.tenant,
+            content_type=CONTENT_TYPES[container],
+            purpose="speech",
+        )
+        return media.id
+
+    @contextmanager
+    def _failure_recorded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._stream.cancel()
+            told = error if isinstance(error, LikenessError) else LikenessError("INTERNAL", repr(error))
+            self._record("failed", error=told)
+            raise
+
+    def _record(self, state: JobState, *, error: LikenessError | None = None, media_id: str | None = None) -> None:
+        self._ended = True
+        figures = self.figures.to_json()
+        end_job(self.gateway.database, self.job_id, state, figures=figures, error=error, media_id=media_id)
+        observe_speech(state, self.figures)
+
+
+def begin_speech(gateway: Gateway, order: SpeechOrder, *, tenant: str, request_id: str, started_at: float) -> Speech:
+    """Checks voice and consent, opens the job record and sets the stages to work.
+
+    Args:
+        started_at: when the request arrived, on the monotonic clock.
+
+    Raises:
+        LikenessError: NOT_FOUND, CONSENT_REQUIRED, CONSENT_NOT_LIVE.
+    """
+    utterance = order.utterance
+    parameters = {name: value for name, value in asdict(utterance).items() if name != "text"}
+    parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
+    with gateway.database.session() as session:
+        voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
+        consent = require_live_consent(session, tenant, voice.consent_id, subject="voice", use="speech", field="voice")
+        job = start_job(
+            session,
+            tenant=tenant,
+            kind="speech",
+            request_id=request_id,
+            consent_id=consent.id,
+            likeness_id=voice.id,
+            parameters=parameters,
+        )
+    return Speech(
+        gateway=gateway,
+        call=Call(request_id, started_at + gateway.settings.speech_deadline_s),
+        tenant=tenant,
+        job_id=job.id,
+        order=order,
+        profile=load_profile(voice),
+        voice_similarity=voice_similarity(voice),
+        started_at=started_at,
+    )

@@ -1,0 +1,175 @@
+"""The four stages as the gateway calls them: channels made on first use (after the fork), deadlines, errors."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NoReturn
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from likeness.v1 import (
+    encoder_pb2,
+    encoder_pb2_grpc,
+    faceswap_pb2,
+    faceswap_pb2_grpc,
+    synthesizer_pb2,
+    synthesizer_pb2_grpc,
+    vocoder_pb2,
+    vocoder_pb2_grpc,
+)
+from services.common.audio import FloatArray
+from services.common.client import call_metadata, open_channel, raise_from_rpc
+from services.common.errors import LikenessError
+from services.common.wire import chunked, samples_to_s16
+from services.gateway.settings import GatewaySettings
+
+StageName = Literal["encoder", "synthesizer", "vocoder", "faceswap"]
+SERVICE_NAMES: Final[dict[StageName, str]] = {
+    "encoder": "likeness.v1.EncoderService",
+    "synthesizer": "likeness.v1.SynthesizerService",
+    "vocoder": "likeness.v1.VocoderService",
+    "faceswap": "likeness.v1.FaceSwapService",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """On whose behalf stages are called, and until when (on the monotonic clock)."""
+
+    request_id: str
+    expires_at: float
+
+    @classmethod
+    def within(cls, seconds: float, request_id: str) -> Call:
+        return cls(request_id, time.monotonic() + seconds)
+
+    def remaining_s(self) -> float:
+        """Raises LikenessError DEADLINE_EXCEEDED when nothing remains."""
+        remaining = self.expires_at - time.monotonic()
+        if remaining <= 0:
+            raise LikenessError("DEADLINE_EXCEEDED", "The time allowed for this request has passed.")
+        return remaining
+
+
+class Stages:
+    """Channels and stubs of the four stages."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.targets: dict[StageName, str] = {
+            "encoder": settings.encoder_target,
+            "synthesizer": settings.synthesizer_target,
+            "vocoder": settings.vocoder_target,
+            "faceswap": settings.faceswap_target,
+        }
+        self._channels: dict[StageName, grpc.Channel] = {}
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def channel(self, stage: StageName) -> grpc.Channel:
+        """The stage's channel, opened on first use, and anew in a forked process: channels do not survive a fork."""
+        with self._lock:
+            if self._process != os.getpid():
+                self._channels, self._process = {}, os.getpid()
+            if stage not in self._channels:
+                self._channels[stage] = open_channel(self.targets[stage], SERVICE_NAMES[stage])
+            return self._channels[stage]
+
+    def close(self) -> None:
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
+            self._channels = {}
+
+    @contextmanager
+    def told(self, stage: StageName) -> Iterator[None]:
+        """Turns the RpcError of a stage into a LikenessError that names the stage when it cannot be reached."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            self.raise_from(stage, error)
+
+    def raise_from(self, stage: StageName, error: grpc.RpcError) -> NoReturn:
+        try:
+            raise_from_rpc(error, stage=stage)
+        except LikenessError as told:
+            if told.reason != "STAGE_UNAVAILABLE":
+                raise
+            raise LikenessError(
+                "STAGE_UNAVAILABLE",
+                f"The {stage} at {self.targets[stage]} cannot be reached. Try again in a moment; if it stays away, see "
+                "its log.",
+                retry_after_s=told.retry_after_s or 1.0,
+            ) from error
+
+    def embed(
+        self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False
+    ) -> encoder_pb2.EmbedSpeechResponse:
+        """Who speaks in mono 16 kHz samples (n,)."""
+
+        def requests() -> Iterator[encoder_pb2.EmbedSpeechRequest]:
+            options = encoder_pb2.EmbedSpeechOptions(embedding_only=embedding_only, label=label)
+            yield encoder_pb2.EmbedSpeechRequest(options=options)
+            for piece in chunked(samples_to_s16(samples)):
+                yield encoder_pb2.EmbedSpeechRequest(samples_s16=piece)
+
+        stub = encoder_pb2_grpc.EncoderServiceStub(self.channel("encoder"))  # type: ignore[no-untyped-call]
+        with self.told("encoder"):
+            response: encoder_pb2.EmbedSpeechResponse = stub.EmbedSpeech(requests(), **_options(call))
+        return response
+
+    def synthesize(self, request: synthesizer_pb2.SynthesizeMelRequest, call: Call) -> Any:
+        """The running call: iterate it for responses, or cancel it. Its RpcErrors are the caller's to turn."""
+        stub = synthesizer_pb2_grpc.SynthesizerServiceStub(self.channel("synthesizer"))  # type: ignore[no-untyped-call]
+        return stub.SynthesizeMel(request, **_options(call))
+
+    def vocode(self, requests: Iterator[vocoder_pb2.SynthesizeWaveformRequest], call: Call) -> Any:
+        """The running call, like `synthesize`. The requests are read by gRPC's own thread."""
+        stub = vocoder_pb2_grpc.VocoderServiceStub(self.channel("vocoder"))  # type: ignore[no-untyped-call]
+        return stub.SynthesizeWaveform(requests, **_options(call))
+
+    def detect_faces(self, request: faceswap_pb2.DetectFacesRequest, call: Call) -> faceswap_pb2.DetectFacesResponse:
+        stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
+        with self.told("faceswap"):
+            response: faceswap_pb2.DetectFacesResponse = stub.DetectFaces(request, **_options(call))
+        return response
+
+    def swap_picture(self, request: faceswap_pb2.SwapPictureRequest, call: Call) -> faceswap_pb2.SwapPictureResponse:
+        stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
+        with self.told("faceswap"):
+            response: faceswap_pb2.SwapPictureResponse = stub.SwapPicture(request, **_options(call))
+        return response
+
+    def check(self, stage: StageName, deadline_s: float) -> str | None:
+        """None when the stage serves with its model loaded, else what is wrong."""
+        stub = health_pb2_grpc.HealthStub(self.channel(stage))
+        request = health_pb2.HealthCheckRequest(service=SERVICE_NAMES[stage])
+        try:
+            response = stub.Check(request, timeout=deadline_s)
+        except grpc.RpcError as error:
+            return f"{self.targets[stage]}: {error.code().name}"
+        status = response.status
+        if status == health_pb2.HealthCheckResponse.SERVING:
+            return None
+        return f"{self.targets[stage]}: {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}"
+
+
+@contextmanager
+def fields_called(names: Mapping[str, str]) -> Iterator[None]:
+    """Renames the field of a failure from the stage's name of it to that in the HTTP request."""
+    try:
+        yield
+    except LikenessError as error:
+        name = names.get(error.field or "")
+        if name is None:
+            raise
+        raise LikenessError(error.reason, error.detail, field=name, retry_after_s=error.retry_after_s) from error
+
+
+def _options(call: Call) -> dict[str, Any]:
+    return {"timeout": call.remaining_s(), "metadata": call_metadata(call.request_id)}
