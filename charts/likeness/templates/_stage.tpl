@@ -1,0 +1,139 @@
+{{/*
+One model stage: ServiceAccount, PodDisruptionBudget, Deployment, headless Service and, when asked for, an autoscaler.
+Takes root, component, port, metricsPort, healthService (the gRPC service whose health says that the model is warm).
+*/}}
+{{- define "likeness.stage" -}}
+{{- $values := mergeOverwrite (deepCopy .root.Values.stageDefaults) (get .root.Values.stages .component) -}}
+{{- $name := printf "%s-%s" (include "likeness.fullname" .root) .component -}}
+{{- $settings := $values.settings -}}
+{{- $pod := dict "root" .root "component" .component "values" $values
+    "terminationSeconds" (add (ceil $settings.drain_wait_s) (ceil $settings.drain_grace_s) 15) -}}
+{{ include "likeness.companions" $pod }}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "likeness.labels" $pod | nindent 4 }}
+spec:
+  # Headless: the gateway sees every pod and spreads its calls itself.
+  clusterIP: None
+  selector:
+    {{- include "likeness.selectorLabels" $pod | nindent 4 }}
+  ports:
+    - name: grpc
+      port: {{ .port }}
+      targetPort: grpc
+      appProtocol: kubernetes.io/h2c
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "likeness.labels" $pod | nindent 4 }}
+spec:
+  {{- if not $values.autoscaling.enabled }}
+  replicas: {{ $values.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 3
+  strategy:
+    {{- toYaml $values.strategy | nindent 4 }}
+  selector:
+    matchLabels:
+      {{- include "likeness.selectorLabels" $pod | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "likeness.labels" $pod | nindent 8 }}
+      annotations:
+        kubectl.kubernetes.io/default-container: {{ .component }}
+        {{- if $values.scrapeAnnotations }}
+        prometheus.io/scrape: "true"
+        prometheus.io/port: {{ .metricsPort | quote }}
+        prometheus.io/path: /metrics
+        {{- end }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      {{- include "likeness.podSpec" $pod | nindent 6 }}
+      containers:
+        - name: {{ .component }}
+          image: {{ include "likeness.image" (dict "root" .root "component" .component "image" $values.image) }}
+          imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+          securityContext:
+            {{- include "likeness.containerSecurity" . | nindent 12 }}
+          ports:
+            - name: grpc
+              containerPort: {{ .port }}
+            - name: metrics
+              containerPort: {{ .metricsPort }}
+          env:
+            - name: LIKENESS_HOST
+              value: 0.0.0.0
+            - name: LIKENESS_PORT
+              value: {{ .port | quote }}
+            - name: LIKENESS_METRICS_HOST
+              value: 0.0.0.0
+            - name: LIKENESS_METRICS_PORT
+              value: {{ .metricsPort | quote }}
+            - name: LIKENESS_DATA_DIR
+              value: /tmp/likeness
+            {{- include "likeness.commonEnv" .root | nindent 12 }}
+            {{- include "likeness.settingsEnv" $settings | trim | nindent 12 }}
+          # Alive and ready are different questions: "" is the process, the service's name is its loaded model.
+          startupProbe:
+            grpc: {port: {{ .port }}, service: {{ .healthService }}}
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: {{ ceil (divf $values.startupSeconds 5) }}
+          readinessProbe:
+            grpc: {port: {{ .port }}, service: {{ .healthService }}}
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 2
+          livenessProbe:
+            grpc: {port: {{ .port }}, service: ""}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 6
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - name: tmp
+              mountPath: /tmp
+      volumes:
+        - name: tmp
+          emptyDir:
+            sizeLimit: {{ $values.tmpSizeLimit }}
+{{- with $values.autoscaling }}
+{{- if .enabled }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "likeness.labels" $pod | nindent 4 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ $name }}
+  minReplicas: {{ .minReplicas }}
+  maxReplicas: {{ .maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: {{ .targetCPUUtilizationPercentage }}
+  behavior:
+    scaleDown:
+      stabilizationWindowSeconds: {{ .scaleDownStabilizationSeconds }}
+{{- end }}
+{{- end }}
+{{- end }}

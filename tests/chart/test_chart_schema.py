@@ -1,0 +1,107 @@
+"""Documents are valid for the newest Kubernetes minors; values that cannot work are refused with a clear word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+
+import helm_python as helm
+import pytest
+from kubernetes_validate import ValidationError, utils, validate  # type: ignore[import-untyped]
+from packaging.version import Version
+
+from services.common.settings import CommonSettings
+from tests.chart.rendering import CHART, PROGRAMS, SCENARIOS, STAGES, Rendered, render, scenario_values, settings_class
+
+MINORS = sorted({utils.major_minor(version) for version in utils.all_versions()}, key=Version)[-3:]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_read_once() -> Iterator[None]:
+    """The library reads its definitions from disk for every document."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", cache(utils.schema_contents))
+        yield
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_lints_without_warning(scenario: str) -> None:
+    report = helm.lint(CHART, scenario_values(scenario), strict=True, kube_version=f"v{MINORS[-1]}.0")
+    assert report["total_charts_linted"] == 1
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+    assert report["errors"] == []
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_documents_are_valid(rendered: Rendered, minor: str) -> None:
+    assert len(rendered.documents) > 10
+    for document in rendered.documents:
+        assert validate(document, minor, strict=True) == minor
+
+
+def test_validation_notices_a_misspelt_field(chart: helm.Chart) -> None:
+    document = render(chart, {}).one("Deployment", "likeness-vocoder")
+    document["spec"]["template"]["spec"]["containers"][0]["redinessProbe"] = {}
+    with pytest.raises(ValidationError, match="redinessProbe"):
+        validate(document, MINORS[-1], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "named"),
+    [
+        ("gateway.replica=2", "replica"),
+        ("stages.vocode.replicas=2", "vocode"),
+        ("stages.vocoder.replica=2", "replica"),
+        ("stages.vocoder.settings.max_concurency=2", "max_concurency"),
+        ("stages.vocoder.settings.max_concurrency=0", "max_concurrency"),
+        ("stageDefaults.settings.port=1", "port"),
+        ("gateway.settings.host=0.0.0.0", "host"),
+        ("gateway.settings.log_level=loud", "log_level"),
+        ("stageDefaults.resources.request.cpu=1", "request"),
+        ("stageDefaults.resources.requests.cpu=lots", "cpu"),
+        ("stageDefaults.autoscalling.enabled=true", "autoscalling"),
+        ("image.tag=latest", "tag"),
+        ("stages.encoder.image.digest=sha256:12", "digest"),
+        ("podUser.runAsUser=0", "runAsUser"),
+        ("store.mode=folder", "mode"),
+        ("store.external.url=https://s3.example.org", "url"),
+        ("networkPolicy.enabled=true", "networkPolicy"),
+    ],
+)
+def test_schema_refuses(chart: helm.Chart, expression: str, named: str) -> None:
+    with pytest.raises(helm.HelmError, match=named):
+        render(chart, helm.parse_set_string(expression))
+
+
+@pytest.mark.parametrize(
+    ("expression", "advice"),
+    [
+        ("gateway.replicas=2,gateway.allowUnauthenticated=true", "database.existingSecret"),
+        ("gateway.ingress.enabled=true,gateway.ingress.host=a.example.org", "gateway.allowUnauthenticated"),
+        ("gateway.service.type=LoadBalancer", "gateway.allowUnauthenticated"),
+        ("gateway.ingress.enabled=true,gateway.allowUnauthenticated=true", "gateway.ingress.host"),
+        ("store.mode=external,store.external.existingSecret=keys", "store.external.url"),
+        ("store.mode=external,store.external.url=s3://s3.example.org", "store.external.existingSecret"),
+    ],
+)
+def test_impossible_combinations_say_what_to_set(chart: helm.Chart, expression: str, advice: str) -> None:
+    with pytest.raises(helm.HelmRenderError, match=advice):
+        render(chart, helm.parse_set_string(expression))
+
+
+MANAGED = {"data_dir", "models_dir", "metrics_host", "metrics_port", "host", "port", "http_port", "database_url"}
+MANAGED |= {"allow_unauthenticated"} | {f"{stage}_target" for stage in STAGES}
+MANAGED |= {name for name in CommonSettings.model_fields if name.startswith("store_")}
+
+
+def _settings_in_schema(name: str) -> set[str]:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    return set(schema["$defs"][f"{name}Settings"]["properties"])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_setting_can_be_set_and_nothing_else(program: str) -> None:
+    """A new setting goes into `$defs.<program>Settings` of the schema, or into MANAGED when a template sets it."""
+    offered = _settings_in_schema(program) | (_settings_in_schema("stage") if program in STAGES else set())
+    assert offered == set(settings_class(program).model_fields) - MANAGED
