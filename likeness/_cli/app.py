@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from likeness._cli import consents, demo, doctor, jobs, models, record, speak, swap, up, voices
-from likeness._cli.output import console, errors
+from likeness._cli.output import complain, say
 from likeness._errors import LikenessAPIError, LikenessClientError
 from likeness._stack import StackError
 
@@ -43,7 +43,7 @@ app.add_typer(jobs.app, name="jobs")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"likeness {version('likeness')}")
+        say(f"likeness {version('likeness')}")
         raise typer.Exit
 
 
@@ -59,12 +59,12 @@ def root(
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="likeness", standalone_mode=False)
     except CommandLineError as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "likeness"
         message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-        errors.print(f"{where}: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        complain(f"{where}: {message}")
         return 2
     except LikenessAPIError as error:
         return _fail(error.title, error.detail)
@@ -76,9 +76,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(title: str, detail: str = "") -> int:
-    errors.print(title, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    complain(title)
     if detail:
-        errors.print(detail, markup=False, highlight=False, soft_wrap=True)
+        complain(detail, style="")
     return 1
 
 

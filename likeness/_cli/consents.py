@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from likeness._cli.options import URL, ApiKey, Json, Url
-from likeness._cli.output import console, print_json, print_table
+from likeness._cli.output import print_json, print_table, say
 from likeness._client import Client
 from likeness._resources import Consents
 
@@ -62,7 +62,7 @@ def create(
     if as_json:
         print_json(consent)
     else:
-        console.print(f"{consent.id}: {consent.who}, {consent.kind}, for {', '.join(consent.uses)}", markup=False)
+        say(f"{consent.id}: {consent.who}, {consent.kind}, for {', '.join(consent.uses)}")
 
 
 @app.command("list")
@@ -91,4 +91,4 @@ def revoke(
     """Take a consent back. What was made with it can no longer be used; this cannot be undone."""
     with Client(url, api_key) as client:
         revoked = _collection(client, of).revoke(consent)
-    console.print(f"{revoked.id}: {revoked.state}", markup=False)
+    say(f"{revoked.id}: {revoked.state}")

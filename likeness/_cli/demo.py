@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from likeness._cli.options import Json
-from likeness._cli.output import console, errors, print_json, print_table
+from likeness._cli.output import complain, errors, print_json, print_table, progress_bar, say
 from likeness._stack import StackEvent, State
 
 
@@ -25,27 +25,27 @@ def demo(
         from likeness._demo.report import write_report
         from services.common.errors import LikenessError
     except ModuleNotFoundError as error:
-        errors.print(f"The demo needs the package {error.name}: pip install 'likeness[cpu,demo]'", style="red")
+        complain(f"The demo needs the package {error.name}: pip install 'likeness[cpu,demo]'")
         raise typer.Exit(1) from error
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task("", total=None)
 
         def on_step(what: str) -> None:
             progress.update(task, description=what)
             if not errors.is_terminal:
-                errors.print(what, markup=False, highlight=False)
+                complain(what, style="")
 
         def on_event(event: StackEvent) -> None:
             if event.state in (State.WAITING, State.FAILED):
-                progress.console.print(event.detail, style="yellow", markup=False, highlight=False)
+                complain(event.detail, style="yellow")
 
         try:
             output = run_demo(out, on_step=on_step, on_event=on_event)
         except LikenessError as error:
-            errors.print(error.row.title, style="bold red", markup=False)
-            errors.print(error.detail, markup=False, highlight=False, soft_wrap=True)
+            complain(error.row.title)
+            complain(error.detail, style="")
             raise typer.Exit(1) from error
     report = write_report(output)
     if as_json:
@@ -73,7 +73,7 @@ def _show(report: dict[str, Any], out: Path) -> None:
     ]
     print_table("Likeness demo", ("what", "measured", ""), rows, empty="")
     for name in ("speech.wav", "speech.png", "swap.png", "report.json"):
-        console.print(f"  {out / name}", markup=False, highlight=False)
+        say(f"  {out / name}")
 
 
 def _number(value: object, digits: int) -> str:

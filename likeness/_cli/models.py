@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from likeness._cli.options import Json
-from likeness._cli.output import console, errors, print_json, print_table, working
+from likeness._cli.output import complain, print_json, print_table, say, working
 
 app = typer.Typer(help="The weights on this machine.", no_args_is_help=True)
 ModelsDir = Annotated[
@@ -71,13 +71,13 @@ def verify(models_dir: ModelsDir = None) -> None:
     with working("Verifying models"):
         found = _checked(models_dir, verify=True)
     for state in found:
-        console.print(f"{'wrong' if state.fault else 'ok':6}{state.name}", markup=False, highlight=False)
+        say(f"{'wrong' if state.fault else 'ok':6}{state.name}")
     faults = [state.fault for state in found if state.fault]
     for fault in faults:
-        errors.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
+        complain(fault)
     if faults or not found:
         if not found:
-            errors.print("The manifest names no model; `make setup` prepares them.", style="red")
+            complain("The manifest names no model; `make setup` prepares them.")
         raise typer.Exit(1)
 
 
@@ -87,7 +87,7 @@ def _checked(models_dir: Path | None, *, verify: bool) -> list[ModelState]:
     try:
         return check_models(models_dir, verify=verify)
     except LikenessError as error:
-        errors.print(error.detail, style="red", markup=False, highlight=False, soft_wrap=True)
+        complain(error.detail)
         raise typer.Exit(1) from error
 
 

@@ -9,11 +9,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 console = Console()
 errors = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """One line of result, never broken nor coloured: other programs may read it."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(text: str, *, style: str = "red") -> None:
+    """One line about what went wrong or deserves attention."""
+    errors.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -42,10 +52,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     console.print(table)
 
 
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """A display on stderr that vanishes at the end, and is not there at all where stderr is no terminal."""
+    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+
+
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """A spinner with the time passed, on a terminal; nothing elsewhere."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
+    with progress_bar(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as progress:
         progress.add_task(what, total=None)
         yield

@@ -6,11 +6,11 @@ import wave
 from typing import Annotated, Final
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from likeness._cli import microphone
 from likeness._cli.options import OutFile, writable
-from likeness._cli.output import console, errors
+from likeness._cli.output import complain, progress_bar, say
 
 QUIET_PEAK: Final = 0.03
 CLIPPED_PEAK: Final = 0.999
@@ -26,7 +26,7 @@ def record(
     peak = 0.0
     columns = (TextColumn("Recording"), BarColumn(), TimeRemainingColumn(), TextColumn("level {task.fields[level]}"))
     try:
-        with Progress(*columns, console=errors, transient=True) as progress:
+        with progress_bar(*columns) as progress:
             task = progress.add_task("Recording", total=seconds, level="")
 
             def show(done_s: float, level: float) -> None:
@@ -36,15 +36,15 @@ def record(
 
             samples = microphone.record(seconds, show)
     except microphone.SoundDeviceError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        complain(str(error))
         raise typer.Exit(1) from error
     with wave.open(str(out), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(microphone.RECORD_RATE_HZ)
         file.writeframes(samples.astype("<i2").tobytes())
-    console.print(f"{out}: {seconds:.1f} s", markup=False, highlight=False)
+    say(f"{out}: {seconds:.1f} s")
     if peak < QUIET_PEAK:
-        errors.print("It is very quiet; go closer to the microphone and try again.", style="yellow")
+        complain("It is very quiet; go closer to the microphone and try again.", style="yellow")
     elif peak > CLIPPED_PEAK:
-        errors.print("It is clipped; turn the microphone down and try again.", style="yellow")
+        complain("It is clipped; turn the microphone down and try again.", style="yellow")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import wave
 from pathlib import Path
 from typing import IO, Annotated, Final
 
 import typer
-from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import DownloadColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from likeness._cli.microphone import SoundDeviceError, play
 from likeness._cli.options import URL, ApiKey, Json, OutFile, Url, writable
-from likeness._cli.output import console, errors, print_json
+from likeness._cli.output import complain, print_json, progress_bar, say
 from likeness._client import Client
 from likeness._types import Speech
 
@@ -59,7 +60,7 @@ def speak(
     chosen = format or _FORMAT_OF_SUFFIX.get(writable(out).suffix.lower())
     if chosen is None:
         raise typer.BadParameter(
-            f"cannot tell the format from {out.name!r}; add --format, or end the name with {', '.join(_FORMAT_OF_SUFFIX)}"
+            f"cannot tell the format from {out.name!r}; add --format, or end it with {', '.join(_FORMAT_OF_SUFFIX)}"
         )
     if play_it and chosen is not AudioFormat.wav:
         raise typer.BadParameter(f"--play plays wav only, not {chosen.value}; leave it out or use --format wav")
@@ -72,11 +73,10 @@ def speak(
     finally:
         part.unlink(missing_ok=True)
     if as_json:
-        print_json(
-            {"file": str(out), "job": speech.job_id, "content_type": speech.content_type, **vars(speech.figures)}
-        )
+        about = {"file": str(out), "job": speech.job_id, "content_type": speech.content_type}
+        print_json(about | dataclasses.asdict(speech.figures))
     else:
-        console.print(f"{out}: {describe(speech)}", markup=False, highlight=False)
+        say(f"{out}: {describe(speech)}")
     if play_it:
         _play(out)
 
@@ -85,7 +85,7 @@ def _receive(
     client: Client, text: str, voice: str, format: AudioFormat, speed: float, seed: int | None, file: IO[bytes]
 ) -> Speech:
     columns = (SpinnerColumn(), TextColumn("Speaking"), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task("Speaking", total=None)
 
         def write(chunk: bytes) -> None:
@@ -114,4 +114,4 @@ def _play(path: Path) -> None:
     try:
         play(samples, rate_hz)
     except SoundDeviceError as error:
-        errors.print(f"Not played: {error}", style="yellow", markup=False)
+        complain(f"Not played: {error}", style="yellow")

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from likeness._cli.options import URL, ApiKey, Json, OutFile, Url, writable
-from likeness._cli.output import console, print_json, working
+from likeness._cli.output import print_json, say, working
 from likeness._client import Client
 
 _FORMAT_OF_SUFFIX: Final = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -54,4 +54,4 @@ def swap(
     if as_json:
         print_json({"file": str(out), "job": result.job_id, "faces": list(result.faces)})
         return
-    console.print(f"{out}: {len(result.faces)} face{'s' if len(result.faces) != 1 else ''} swapped", markup=False)
+    say(f"{out}: {len(result.faces)} face{'s' if len(result.faces) != 1 else ''} swapped")

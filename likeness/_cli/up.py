@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from likeness._cli.options import DEFAULT_DATA_DIR, DataDir
-from likeness._cli.output import console, errors, print_table
+from likeness._cli.output import complain, print_table, say
 from likeness._cli.stack_view import StackView
 from likeness._stack import (
     DEFAULT_HTTP_PORT,
@@ -55,15 +55,15 @@ def up(
                 _tell(stack, host, port, data_dir, time.monotonic() - started_at, memory)
             while not stopped.wait(WATCH_INTERVAL_S):
                 pass
-            errors.print("Stopping; once more to stop at once.", style="dim")
+            complain("Stopping; once more to stop at once.", style="dim")
         finally:
             _stop(stack)
 
 
 def _tell(stack: Stack, host: str, port: int, data_dir: Path, seconds: float, memory: bool) -> None:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
-    console.print(f"Likeness is up after {seconds:.1f} s: http://{shown}:{port}", highlight=False)
-    console.print(f"API pages http://{shown}:{port}/docs, logs {data_dir / 'logs'}. Ctrl-C stops it.", highlight=False)
+    say(f"Likeness is up after {seconds:.1f} s: http://{shown}:{port}")
+    say(f"API pages http://{shown}:{port}/docs, logs {data_dir / 'logs'}. Ctrl-C stops it.")
     if memory:
         print_memory(stack.memory())
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from likeness._cli.options import URL, ApiKey, Json, Url
-from likeness._cli.output import console, print_json, print_table, working
+from likeness._cli.output import complain, print_json, print_table, say, working
 from likeness._client import Client
+from likeness._types import Voice
 
 app = typer.Typer(help="Enrolled voices.", no_args_is_help=True)
 
@@ -35,9 +36,9 @@ def enrol(
         print_json(voice)
         return
     similarity = "" if voice.similarity is None else f", similarity to the recording {voice.similarity:.2f}"
-    console.print(f"{voice.id}: {voice.name}{similarity}", markup=False, highlight=False)
+    say(f"{voice.id}: {voice.name}{similarity}")
     for advice in voice.quality.get("advice", ()):
-        console.print(f"Advice: {advice}", style="yellow", markup=False)
+        complain(f"Advice: {advice}", style="yellow")
 
 
 @app.command("list")
@@ -51,16 +52,7 @@ def list_(as_json: Json = False, url: Url = URL, api_key: ApiKey = None) -> None
     print_table(
         "Voices",
         ("id", "name", "consent", "seconds of speech", "similarity"),
-        [
-            (
-                voice.id,
-                voice.name,
-                voice.consent,
-                _number(voice.quality.get("speech_seconds"), 1),
-                _number(voice.similarity, 2),
-            )
-            for voice in found
-        ],
+        [_row(voice) for voice in found],
         empty="There is no voice yet; `likeness voices enrol` makes one.",
     )
 
@@ -74,7 +66,12 @@ def delete(
     """Delete a voice and its recording."""
     with Client(url, api_key) as client:
         client.voices.delete(voice)
-    console.print(f"{voice}: deleted", markup=False)
+    say(f"{voice}: deleted")
+
+
+def _row(voice: Voice) -> tuple[str, ...]:
+    speech_s = _number(voice.quality.get("speech_seconds"), 1)
+    return voice.id, voice.name, voice.consent, speech_s, _number(voice.similarity, 2)
 
 
 def _number(value: object, digits: int) -> str:

@@ -1,0 +1,349 @@
+"""The command line: exit codes, one line on what to change, JSON for other programs, files only when whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from likeness._cli import microphone
+from likeness._cli.app import run
+from likeness._cli.checks import find_all
+from likeness._cli.models import ModelState
+from likeness._stack import Stack, announce, claim_folder, find_running
+from tests.unit.likeness_scripted_gateway import Answer, ScriptedGateway, json_answer, problem, scripted_gateway
+from tests.unit.test_likeness_client import CONSENT, JOB
+from tests.unit.test_likeness_stack import ROOT, eventually, toy
+
+SPEECH_HEADERS = {
+    "Content-Type": "audio/wav",
+    "X-Likeness-Job": "job_1",
+    "X-Likeness-Figures": "complete",
+    "X-Likeness-Real-Time-Factor": "0.25",
+    "X-Likeness-Time-To-First-Audio-Ms": "180",
+    "X-Likeness-Speaker-Similarity": "0.81",
+}
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGateway]:
+    with scripted_gateway() as running:
+        monkeypatch.setenv("LIKENESS_URL", running.url)
+        yield running
+
+
+def one_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in ["up", "doctor", "speak", "swap", "record", "demo", "consents", "voices", "models", "jobs"]:
+        assert command in shown
+        assert run([command, "--help"]) == 0
+        capsys.readouterr()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"likeness \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["speak", "Hello", "--out", "x.wav"], "Missing option '--voice'"),
+        (["speak", " ", "--voice", "v", "--out", "x.wav"], "the text is empty; give a sentence"),
+        (["speak", "a" * 4097, "--voice", "v", "--out", "x.wav"], "4097 characters, 4096 are allowed; split it"),
+        (["speak", "Hello", "--voice", "v", "--out", "x.doc"], "add --format, or end it with .wav"),
+        (["speak", "Hello", "--voice", "v", "--out", "x.mp3", "--play"], "--play plays wav only"),
+        (["speak", "Hello", "--voice", "v", "--out", "x.wav", "--speed", "9"], "less than or equal to 4"),
+        (["swap", "--source", "no.png", "--target", "no.png", "--out", "x.png", "--consent", "c"], "does not exist"),
+        (["voices", "enrol", "v", "--sample", "no.wav", "--consent", "c"], "does not exist"),
+        (["consents", "create", "voice", "--who", "A", "--evidence", "letter"], "needs --attested-by"),
+        (["consents", "list", "car"], "'car' is not one of 'voice', 'face'"),
+        (["record", "--out", "x.mp3"], "end the name with .wav"),
+        (["sing"], "No such command 'sing'"),
+    ],
+)
+def test_a_wrong_command_says_in_one_line_what_to_change(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert told in one_line(captured.err) and captured.err.startswith("likeness")
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_speaks_into_a_file(gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["POST /v1/audio/speech"] = Answer(200, b"RIFFsound", SPEECH_HEADERS)
+    out = tmp_path / "new" / "hello.wav"
+    assert run(["speak", "Hello", "--voice", "juniper", "--out", str(out), "--seed", "3"]) == 0
+    assert out.read_bytes() == b"RIFFsound"
+    shown = capsys.readouterr().out
+    assert "real-time factor 0.25, first audio after 180 ms, similarity to the voice 0.81" in " ".join(shown.split())
+    assert gateway.asked[0].json["response_format"] == "wav"
+
+
+def test_speaks_what_stands_in_standard_input(
+    gateway: ScriptedGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.answers["POST /v1/audio/speech"] = Answer(200, b"OggS", SPEECH_HEADERS)
+    monkeypatch.setattr("typer.get_text_stream", lambda name: SimpleNamespace(read=lambda: "From a pipe.\n"))
+    out = tmp_path / "hello.ogg"
+    assert run(["speak", "-", "--voice", "juniper", "--out", str(out), "--json"]) == 0
+    assert gateway.asked[0].json["input"] == "From a pipe."
+    assert gateway.asked[0].json["response_format"] == "opus"
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["job"] == "job_1" and shown["speaker_similarity"] == 0.81
+
+
+def test_a_refusal_is_told_and_leaves_no_file(
+    gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "hello.wav"
+    gateway.answers["POST /v1/audio/speech"] = problem(
+        403, "The consent has expired or was revoked", "The consent 'cons_1' was revoked.", "CONSENT_NOT_LIVE"
+    )
+    assert run(["speak", "Hello", "--voice", "juniper", "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "The consent has expired or was revoked\nThe consent 'cons_1' was revoked.\n" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_stream_leaves_the_old_file(gateway: ScriptedGateway, tmp_path: Path) -> None:
+    out = tmp_path / "hello.wav"
+    out.write_bytes(b"old")
+    gateway.answers["POST /v1/audio/speech"] = Answer(200, b"RI", SPEECH_HEADERS, truncated=True)
+    assert run(["speak", "Hello", "--voice", "juniper", "--out", str(out)]) == 1
+    assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]
+
+
+def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["voices", "list", "--url", "http://127.0.0.1:1"]) == 1
+    assert "`likeness up` starts it" in one_line(capsys.readouterr().err)
+
+
+def test_consents(gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.answers["POST /v1/face_consents"] = json_answer({**CONSENT, "uses": ["swap"]}, 201)
+    page = {"object": "list", "data": [CONSENT], "has_more": False, "last_id": "cons_1"}
+    gateway.answers["GET /v1/audio/voice_consents?limit=100"] = json_answer(page)
+    gateway.answers["POST /v1/audio/voice_consents/cons_1/revoke"] = json_answer({**CONSENT, "state": "revoked"})
+
+    create = ["consents", "create", "face", "--who", "Ann", "--evidence", "letter", "--attested-by", "Bob", "--json"]
+    assert run(create) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == "cons_1"
+    assert gateway.asked[0].json == {"who": "Ann", "kind": "attested", "evidence": "letter", "attested_by": "Bob"}
+
+    assert run(["consents", "list", "voice", "--json"]) == 0
+    assert [item["who"] for item in json.loads(capsys.readouterr().out)] == ["Juniper"]
+    assert run(["consents", "list", "voice"]) == 0
+    assert "Juniper" in capsys.readouterr().out
+    assert run(["consents", "revoke", "voice", "cons_1"]) == 0
+    assert capsys.readouterr().out == "cons_1: revoked\n"
+
+
+def test_enrols_and_tells_the_advice(
+    gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voice = {"id": "voice_1", "name": "ann", "consent": "cons_1", "created_at": 1, "similarity": 0.7}
+    quality = {"speech_seconds": 4.2, "advice": ["Record in a quieter room."]}
+    gateway.answers["POST /v1/audio/voices"] = json_answer({**voice, "quality": quality}, 201)
+    page = {"object": "list", "data": [{**voice, "quality": quality}], "has_more": False, "last_id": "voice_1"}
+    gateway.answers["GET /v1/audio/voices?limit=100"] = json_answer(page)
+    sample = tmp_path / "ann.wav"
+    sample.write_bytes(b"RIFF")
+    assert run(["voices", "enrol", "ann", "--sample", str(sample), "--consent", "cons_1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == (
+        "voice_1: ann, similarity to the recording 0.70\nAdvice: Record in a quieter room.\n"
+    )
+    assert run(["voices", "list"]) == 0
+    assert "4.2" in capsys.readouterr().out
+
+
+def test_swaps_with_a_face_of_its_own(
+    gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = {"id": "face_1", "name": None, "consent": "cons_1", "created_at": 1}
+    gateway.answers["POST /v1/faces"] = json_answer(face, 201)
+    swap = {"id": "job_1", "media": "media_1", "figures": {"faces": [{}], "seconds": 0.1}}
+    gateway.answers["POST /v1/swaps"] = json_answer(swap, 201)
+    gateway.answers["GET /v1/media/media_1"] = Answer(200, b"jpeg", {"Content-Type": "image/jpeg"})
+    gateway.answers["DELETE /v1/faces/face_1"] = json_answer({"deleted": True})
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"png")
+    out = tmp_path / "out.jpg"
+    arguments = ["swap", "--source", str(picture), "--target", str(picture), "--out", str(out), "--consent", "cons_1"]
+    assert run(arguments) == 0
+    assert out.read_bytes() == b"jpeg"
+    assert "1 face swapped" in capsys.readouterr().out
+    assert b'name="format"\r\n\r\njpeg' in gateway.asked[1].body
+    assert gateway.asked[-1].method == "DELETE", "the face was only for this swap"
+
+
+def test_shows_a_job(gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"reason": "QUEUE_FULL", "detail": "Try later.", "field": None}
+    gateway.answers["GET /v1/jobs/job_1"] = json_answer({**JOB, "status": "failed", "error": error})
+    assert run(["jobs", "show", "job_1"]) == 0
+    shown = capsys.readouterr().out
+    assert "failed" in shown and "QUEUE_FULL" in shown and "Try later." in shown
+
+
+def test_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"weights")
+    row = {"name": "a", "file": "a.onnx", "format": "onnx", "license": "MIT", "source": "here", "data": "none"}
+    row["sha256"] = "9bd8ee9f79e9bd2f7c9e1de84f6f2a3e2a9e5c5ab7a86f1f2ce9d1b2c6a4c3a1"
+    (tmp_path / "manifest.json").write_text(json.dumps({"models": [row]}))
+    assert run(["models", "list", "--models-dir", str(tmp_path)]) == 0
+    assert "MIT" in capsys.readouterr().out
+    assert run(["models", "verify", "--models-dir", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "wrong a\n" and "SHA-256" in captured.err
+    import hashlib
+
+    row["sha256"] = hashlib.sha256(b"weights").hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps({"models": [row]}))
+    assert run(["models", "verify", "--models-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "ok    a\n"
+
+
+class FakeSoundDevice:
+    """The little of sounddevice that is used; its microphone hears a sine."""
+
+    class PortAudioError(Exception):
+        pass
+
+    class InputStream:
+        def __init__(self, samplerate: int, channels: int, dtype: str) -> None:
+            self.rate_hz, self.taken = samplerate, 0
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return
+
+        def read(self, count: int) -> tuple[np.ndarray[Any, np.dtype[np.int16]], bool]:
+            times_s = (self.taken + np.arange(count)) / self.rate_hz
+            self.taken += count
+            return (10_000 * np.sin(2 * np.pi * 440 * times_s)).astype(np.int16)[:, None], False
+
+    @staticmethod
+    def query_devices(kind: str) -> dict[str, str]:
+        return {"name": "a microphone"}
+
+
+def test_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(microphone, "_sounddevice", lambda: FakeSoundDevice)
+    out = tmp_path / "me.wav"
+    assert run(["record", "--out", str(out), "--seconds", "1.25"]) == 0
+    with wave.open(str(out)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (48_000, 1, 60_000)
+        samples = np.frombuffer(file.readframes(60_000), "<i2")
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert np.argmax(spectrum) / 1.25 == 440
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ImportError, "pip install 'likeness[record]'"), (OSError("PortAudio library not found"), "libportaudio2")],
+)
+def test_says_what_to_do_without_a_microphone(
+    error: Exception, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Finder:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "sounddevice":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    assert run(["record", "--out", str(tmp_path / "me.wav")]) == 1
+    assert told in one_line(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_names_each_fault_and_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    state = ModelState("vocoder-wavenet", "onnx", "Apache-2.0", "here", 1, "its SHA-256 is wrong")
+    monkeypatch.setattr("likeness._cli.checks.check_models", lambda folder, verify: [state])
+    monkeypatch.setattr("likeness._cli.checks.LOW_DISK_BYTES", 10**18)
+    monkeypatch.setattr("likeness._cli.checks.EXTRAS", {"cpu": ("no_such_module",), "demo": ("json",)})
+    found = {finding.what: finding for finding in find_all(tmp_path, "http://127.0.0.1:1")}
+    assert found["extra cpu"].status == "fault" and "no_such_module" in found["extra cpu"].detail
+    assert found["extra demo"].status == "ok"
+    assert found["models"].detail == "its SHA-256 is wrong" and found["models"].advice == "make setup"
+    assert found["disk"].status == "fault" and "--data-dir" in found["disk"].advice
+    assert found["stack"].status == "note" and found["stack"].advice == "likeness up"
+    assert all(finding.advice for finding in found.values() if finding.status != "ok")
+
+
+def test_doctor_asks_every_server_of_a_running_stack(tmp_path: Path) -> None:
+    stack = Stack([toy("one"), toy("two")], tmp_path / "logs")
+    with claim_folder(tmp_path):
+        stack.start(30)
+        try:
+            announce(tmp_path, stack)
+            os.kill(stack.pids["two"], signal.SIGSTOP)
+            found = {finding.what: finding for finding in find_all(tmp_path, "http://127.0.0.1:1")}
+            os.kill(stack.pids["two"], signal.SIGCONT)
+        finally:
+            stack.stop()
+    assert found["one"].status == "ok"
+    assert found["two"].status == "fault" and str(tmp_path / "logs" / "two") in found["two"].advice
+    assert "MB" in found["stack memory"].detail
+    assert find_running(tmp_path) is None
+
+
+def test_two_stacks_cannot_share_a_folder(tmp_path: Path) -> None:
+    script = "from likeness._stack import claim_folder; from pathlib import Path\n"
+    script += f"with claim_folder(Path({str(tmp_path)!r})): pass"
+    with claim_folder(tmp_path):
+        second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "A stack runs already with the data folder" in second.stderr
+    third = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert third.returncode == 0, third.stderr
+
+
+def test_up_refuses_a_taken_port(gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    port = gateway.url.rpartition(":")[2]
+    assert run(["up", "--port", port]) == 2
+    assert f"port {port} on 127.0.0.1 is taken; name another with --port" in one_line(capsys.readouterr().err)
+
+
+def test_up_runs_until_ctrl_c(tmp_path: Path) -> None:
+    script = (
+        "import sys; import likeness._cli.up as up; from tests.unit.test_likeness_stack import toy\n"
+        "up.local_servers = lambda *a, **k: [toy('one'), toy('two')]\n"
+        "from likeness._cli.app import run\n"
+        f"sys.exit(run(['up', '--port', '18099', '--data-dir', {str(tmp_path)!r}, '--memory']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert eventually(lambda: find_running(tmp_path) is not None, 30)
+    running = find_running(tmp_path)
+    assert running is not None and running.ready() == {"one": True, "two": True}
+    process.send_signal(signal.SIGINT)
+    shown = process.stdout.read()
+    assert process.wait(20) == 0
+    process.stdout.close()
+    assert "Likeness is up after" in shown and "together" in shown
+    assert not any(running.ready().values())
