@@ -65,7 +65,8 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         y = self.convolution((x * mask).transpose(1, 2)).transpose(1, 2)
-        return x + self.dropout(functional.relu(self.norm(y)))
+        refined: Tensor = x + self.dropout(functional.relu(self.norm(y)))
+        return refined
 
 
 class Conditions(nn.Module):
@@ -220,10 +221,11 @@ class Postnet(nn.Module):
         for i, convolution in enumerate(self.convolutions):
             y = convolution(x)
             if i == len(self.convolutions) - 1:
-                return frames + y.transpose(1, 2)
+                break
             y = self.dropout(functional.gelu(y))
             x = y if i == 0 else x + y
-        return frames
+        refined: Tensor = frames + y.transpose(1, 2)
+        return refined
 
 
 class Synthesizer(nn.Module):

@@ -33,9 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, SAMPLE_RATE_HZ, acoustic_frames
+from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, SAMPLE_RATE_HZ, FloatArray, acoustic_frames
 from services.common.corpus import read_manifest, training_recordings
 from services.common.profile import SpeakerProfile, speaker_statistics
+from services.common.wire import samples_from_s16
 from services.synthesizer.align import align, parse_phones
 from services.synthesizer.sentences import grammar_sentences, sentences_of, tokens_of, transcript_sentences
 from services.synthesizer.text.phonemes import to_symbols
@@ -47,6 +48,7 @@ SCALED_SHARE: Final = 0.35
 MAX_MISMATCH: Final = 0.25  # per phone: the two dictionaries mean different words
 OPENING_S: Final = 0.05
 CLOSING_S: Final = 0.1
+WAV_HEADER_BYTES: Final = 44
 PEAK: Final = 0.7  # of every utterance: voices differ in level
 EMBEDDING_SECONDS: Final = 24.0  # of speech behind a speaker's embedding
 
@@ -78,7 +80,7 @@ class Utterance:
     text: str
 
 
-def _speak(order: Order) -> tuple[NDArray[np.float32], str]:
+def _speak(order: Order) -> tuple[FloatArray, str]:
     """Samples and the phone listing of one sentence."""
     text = " ".join(tokens_of(order.sentence))
     with tempfile.TemporaryDirectory() as folder:
@@ -86,11 +88,11 @@ def _speak(order: Order) -> tuple[NDArray[np.float32], str]:
         command = ["flite", "-voice", order.voice, "--setf", f"duration_stretch={order.formant_scale}"]
         command += ["-psdur", "-o", str(wav), "-t", text + " "]  # with a space it is never taken for a file
         listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout  # noqa: S603
-        samples = np.frombuffer(wav.read_bytes()[44:], "<i2").astype(np.float32) / 32768
+        samples = samples_from_s16(wav.read_bytes()[WAV_HEADER_BYTES:])
     return samples, listing
 
 
-def make_utterance(order: Order) -> tuple[Utterance, NDArray[np.float16], NDArray[np.float32]] | None:
+def make_utterance(order: Order) -> tuple[Utterance, NDArray[np.float16], FloatArray] | None:
     """Speaks one sentence; frames (T, 82) and samples with it. None when the two dictionaries disagree too much."""
     from scipy.signal import resample_poly
 
@@ -149,7 +151,7 @@ def make_corpus(plan: Iterator[Order], hours: float, out: Path, workers: int) ->
     from services.encoder import embed_speech  # the speaker encoder is needed here only
 
     wanted = int(hours * 3600 * FRAMES_PER_SECOND)
-    spoken: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    spoken: dict[str, list[FloatArray]] = defaultdict(list)
     spoken_s: dict[str, float] = defaultdict(float)
     frames_by_speaker: dict[str, list[NDArray[np.float16]]] = defaultdict(list)
     total = skipped = count = 0

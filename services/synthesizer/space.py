@@ -2,7 +2,8 @@
 
 What is left of a frame is how it differs from the speaker's average speech, in units of the speaker's own spread: the
 same phone then looks alike for all, so that few training speakers suffice, and a voice never heard in training is
-put back in from the statistics of its recording.
+put back in from the statistics of its recording. Silence is not part of anybody's voice: frames without energy come
+out as the voices learned from have them, so that a noisy recording gives no hiss between words.
 """
 
 from __future__ import annotations
@@ -12,13 +13,23 @@ from typing import Final
 import numpy as np
 
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
+from services.common.audio.mel import LOG_FLOOR, mel_edges_hz
 from services.common.profile import SpeakerProfile
 
 LOG_F0: Final = MEL_BINS  # channel
 VOICING: Final = MEL_BINS + 1  # channel
 MIN_MEL_SPREAD: Final = 0.4  # a band without life would otherwise be blown up
 MIN_LOG_F0_SPREAD: Final = 0.05
+MAX_LOG_F0_SPREAD: Final = 0.35
 CLIP: Final = 6.0  # of normalised numbers: silence lies near -4
+SPREAD_RATIO: Final = (0.6, 1.5)  # how much less or more lively than the learned voice a band may become
+SILENCE_LEVEL: Final = -2.3  # mean of the normalised bands: below it a frame is silence rather than speech
+SILENCE_WIDTH: Final = 0.2
+HEADROOM: Final = -0.35  # natural log of amplitude: a voice with other formants may peak higher
+MIN_LOG_F0: Final = float(np.log(60.0))
+MAX_LOG_F0: Final = float(np.log(500.0))
+MAX_LOG_MEL: Final = 3.0
+LOG_SILENCE: Final = float(np.log(LOG_FLOOR))
 
 
 def normalise(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
@@ -31,3 +42,74 @@ def normalise(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
     out[:, LOG_F0] = (frames[:, LOG_F0] - profile.log_f0_median) / spread
     out[:, VOICING] = 2.0 * frames[:, VOICING] - 1.0
     return np.clip(out, -CLIP, CLIP)
+
+
+def loudness(mel_mean: FloatArray) -> float:
+    """One number for the level of an average spectrum (80,): natural log of its root mean square amplitude."""
+    return float(0.5 * np.log(np.mean(np.exp(2.0 * mel_mean.astype(np.float64)))))
+
+
+def warp_matrix(factor: float) -> FloatArray:
+    """Bands with formants at f -> bands with formants at factor * f: a matrix (80, 80) for mel @ matrix.
+
+    Linear interpolation on the mel axis; beyond the ends the last band repeats.
+    """
+    centres_hz = mel_edges_hz()[1:-1]
+    positions = np.interp(centres_hz / factor, centres_hz, np.arange(MEL_BINS))
+    lower = np.minimum(positions.astype(np.int64), MEL_BINS - 2)
+    share = positions - lower
+    matrix = np.zeros((MEL_BINS, MEL_BINS), np.float32)
+    bands = np.arange(MEL_BINS)
+    matrix[lower, bands] = 1.0 - share
+    matrix[lower + 1, bands] += share
+    return matrix
+
+
+class VoiceSpace:
+    """Normalised frames -> acoustic frames of one speaker. Frame by frame, so that a stream equals the whole.
+
+    Args:
+        speaker: whose voice the frames get.
+        learned: the voice that the network imitates; gives level, and what silence is.
+        liveliness: factor for each channel (82,) that makes generated speech as lively as real speech.
+        pitch_shift_semitones: added to the pitch.
+    """
+
+    def __init__(
+        self,
+        speaker: SpeakerProfile,
+        learned: SpeakerProfile,
+        liveliness: FloatArray,
+        pitch_shift_semitones: float = 0.0,
+    ) -> None:
+        learned_spread = np.maximum(learned.mel_spread, MIN_MEL_SPREAD)
+        low, high = SPREAD_RATIO
+        self._mean = speaker.mel_mean + (loudness(learned.mel_mean) - loudness(speaker.mel_mean) + HEADROOM)
+        self._spread = np.clip(speaker.mel_spread, low * learned_spread, high * learned_spread) * liveliness[:MEL_BINS]
+        self._learned_mean, self._learned_spread = learned.mel_mean + HEADROOM, learned_spread
+        self._warp = None if abs(speaker.formant_warp - 1.0) < 1e-3 else warp_matrix(speaker.formant_warp)
+        f0_spread = float(np.clip(speaker.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
+        self._log_f0_spread = f0_spread * float(liveliness[LOG_F0])
+        self._log_f0 = speaker.log_f0_median + pitch_shift_semitones / 12.0 * float(np.log(2.0))
+
+    def __call__(self, normalised: FloatArray) -> FloatArray:
+        """Acoustic frames (T, 82) of normalised frames (T, 82)."""
+        mel = normalised[:, :MEL_BINS]
+        level = mel.mean(axis=1, keepdims=True)
+        speech_share = 1.0 / (1.0 + np.exp(-(level - SILENCE_LEVEL) / SILENCE_WIDTH))
+        silence = self._learned_mean + self._learned_spread * mel
+        warped = mel if self._warp is None else mel @ self._warp
+        speech = self._mean + self._spread * warped
+        out = np.empty_like(normalised, dtype=np.float32)
+        out[:, :MEL_BINS] = np.clip(speech_share * speech + (1.0 - speech_share) * silence, LOG_SILENCE, MAX_LOG_MEL)
+        log_f0 = self._log_f0 + self._log_f0_spread * normalised[:, LOG_F0]
+        out[:, LOG_F0] = np.clip(log_f0, MIN_LOG_F0, MAX_LOG_F0)
+        out[:, VOICING] = np.clip(0.5 * (normalised[:, VOICING] + 1.0), 0.0, 1.0)
+        return out
+
+    def silence(self, frame_count: int) -> FloatArray:
+        """Frames of nothing (frame_count, 82), unvoiced."""
+        out = np.full((frame_count, FRAME_CHANNELS), LOG_SILENCE, np.float32)
+        out[:, LOG_F0] = np.clip(self._log_f0, MIN_LOG_F0, MAX_LOG_F0)
+        out[:, VOICING] = 0.0
+        return out

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # With their full stop; lower case. They do not end a sentence.
 ABBREVIATIONS: Final[dict[str, str]] = {
     "mr.": "mister", "mrs.": "missus", "ms.": "miz", "messrs.": "messieurs", "dr.": "doctor", "prof.": "professor",
@@ -66,7 +71,8 @@ UNITS: Final[dict[str, tuple[str, str]]] = {
     "°C": ("degree celsius", "degrees celsius"), "°F": ("degree fahrenheit", "degrees fahrenheit"),
     "°": ("degree", "degrees"), "%": ("percent", "percent"), "‰": ("per mille", "per mille"),
     "m²": ("square meter", "square meters"), "km²": ("square kilometer", "square kilometers"),
-    "m³": ("cubic meter", "cubic meters"), "sq ft": ("square foot", "square feet"), "tsp": ("teaspoon", "teaspoons"), "tbsp": ("tablespoon", "tablespoons"),
+    "m³": ("cubic meter", "cubic meters"), "sq ft": ("square foot", "square feet"),
+    "tsp": ("teaspoon", "teaspoons"), "tbsp": ("tablespoon", "tablespoons"),
 }  # fmt: skip
 
 # Sign -> unit for one, for several; subunit for one, for several.
@@ -93,21 +99,21 @@ VULGAR_FRACTIONS: Final[dict[str, tuple[str, str]]] = {
 }  # fmt: skip
 
 # Capitals that are read as a word, although their letters are initials.
-WORD_ACRONYMS: Final = frozenset(
+WORD_ACRONYMS: Final = _set(
     "AIDS ASAP ASCII AWOL COVID DARPA FAQ FEMA FIFA GIF HIPAA IKEA LASER MIDI NAFTA NASA NASDAQ NATO NAVY OPEC OSHA "
-    "PIN RADAR RAM ROM SCUBA SIM SONAR SWAT TOEFL UNESCO UNICEF YOLO ZIP JPEG MODEM NIMBY".split()  # noqa: SIM905
+    "PIN RADAR RAM ROM SCUBA SIM SONAR SWAT TOEFL UNESCO UNICEF YOLO ZIP JPEG MODEM NIMBY"
 )
 # Dictionary words of two or three letters which, in capitals, are meant as words all the same.
-SHORT_WORDS: Final = frozenset(
+SHORT_WORDS: Final = _set(
     "A I AM AN AS AT BE BY DO GO HE IF IN IS ME MY NO OF ON OR SO TO UP WE ALL AND ANY ARE ASK BAD BIG BUT BUY CAN DAY "
     "DID DOG END FAR FOR GET GOD HAD HAS HER HIM HIS HOT HOW ITS JOB LET MAN MAY NEW NOT NOW OFF OLD ONE OUR OUT OWN "
-    "PUT RED RUN SAY SEE SHE THE TOO TOP TRY TWO USE WAR WAS WAY WHO WHY WIN YES YET YOU OH HEY WOW HA AH".split()  # noqa: SIM905
+    "PUT RED RUN SAY SEE SHE THE TOO TOP TRY TWO USE WAR WAS WAY WHO WHY WIN YES YET YOU OH HEY WOW HA AH"
 )
-ROMAN_AS_CARDINAL_AFTER: Final = frozenset(
+ROMAN_AS_CARDINAL_AFTER: Final = _set(
     "chapter part volume act scene section book war phase type class appendix bowl level grade version final fantasy "
-    "rocky mark tier".split()  # noqa: SIM905
+    "rocky mark tier"
 )
-ROMAN_AS_ORDINAL_AFTER: Final = frozenset(
+ROMAN_AS_ORDINAL_AFTER: Final = _set(
     "henry elizabeth louis charles george edward william james john paul pius benedict richard philip napoleon "
-    "nicholas catherine alexander peter frederick francis leo pope king queen emperor olympiad".split()  # noqa: SIM905
+    "nicholas catherine alexander peter frederick francis leo pope king queen emperor olympiad"
 )
