@@ -37,8 +37,8 @@ _BLUEPRINTS: Final = (
 )
 
 
-class DepthLimitedRequest(Request):
-    """JSON nested so deeply that the parser gives up is malformed, not a failure of the server."""
+class JsonRequest(Request):
+    """Says what is wrong with a JSON body."""
 
     def get_json(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -46,9 +46,12 @@ class DepthLimitedRequest(Request):
         except RecursionError as error:
             raise LikenessError("REQUEST_MALFORMED", "The JSON is nested too deeply.") from error
 
+    def on_json_loading_failure(self, e: ValueError | None) -> Any:
+        raise LikenessError("REQUEST_MALFORMED", f"The body is not valid JSON: {e}")
+
 
 class GatewayApp(APIFlask):
-    request_class = DepthLimitedRequest
+    request_class = JsonRequest
 
 
 def create_app(settings: GatewaySettings | None = None) -> APIFlask:

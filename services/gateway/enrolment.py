@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from likeness.v1 import faceswap_pb2
 from services.common.audio import SAMPLE_RATE_HZ
-from services.common.decode import decode_audio
+from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
 from services.common.picture_header import picture_kind
@@ -65,6 +65,8 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
         )
         if session.scalar(select(Voice.id).where(Voice.tenant == tenant, Voice.name == order.name)):
             raise _name_taken("voice", order.name)
+    if not order.clips:
+        raise LikenessError("INVALID_FIELD", "A recording of the person is needed.", field=order.clips_field)
     samples = join_clips(order.clips, field=order.clips_field)
     with fields_called({"samples_s16": order.clips_field}):
         embedded = gateway.stages.embed(samples, call, label=order.name)

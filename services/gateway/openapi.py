@@ -17,6 +17,9 @@ _DESCRIPTION: Final = (
 )
 
 
+_SCHEMAS: Final = "#/components/schemas/"
+
+
 def register_openapi(app: APIFlask) -> None:
     app.config.update(
         OPENAPI_VERSION="3.1.0",
@@ -37,6 +40,7 @@ def register_openapi(app: APIFlask) -> None:
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
         schemas["Problem"] = schema
+        spec = _with_plain_names(spec)
         for rule in app.url_map.iter_rules():
             path = spec["paths"].get(re.sub(r"<(?:[^<:>]+:)?([^<>]+)>", r"{\1}", rule.rule), {})
             for method in rule.methods or ():
@@ -44,6 +48,34 @@ def register_openapi(app: APIFlask) -> None:
                 if operation is not None:
                     _add_responses(operation, reasons_of(app.view_functions[rule.endpoint]))
         return spec
+
+
+def _plain_name(name: str) -> str:
+    """`PageOut[VoiceOut].TrialOut` -> `TrialOut`; `PageOut[VoiceOut]` -> `VoiceOutPage`."""
+    name = name.rpartition(".")[2]
+    page = re.fullmatch(r"PageOut\[(\w+)\]", name)
+    return f"{page[1]}Page" if page else name
+
+
+def _with_plain_names(spec: dict[str, Any]) -> dict[str, Any]:
+    """Each schema once, under a name that OpenAPI allows; APIFlask repeats the parts of every model."""
+
+    def rename(node: Any) -> Any:
+        if isinstance(node, dict):
+            reference = node.get("$ref")
+            if isinstance(reference, str):
+                return {**node, "$ref": _SCHEMAS + _plain_name(reference.removeprefix(_SCHEMAS))}
+            return {key: rename(value) for key, value in node.items()}
+        return [rename(item) for item in node] if isinstance(node, list) else node
+
+    schemas: dict[str, Any] = {}
+    for name, schema in spec["components"].pop("schemas").items():
+        renamed = rename(schema)
+        if schemas.setdefault(_plain_name(name), renamed) != renamed:
+            raise ValueError(f"two different models are called {_plain_name(name)}")
+    spec = rename(spec)
+    spec["components"]["schemas"] = schemas
+    return spec
 
 
 def _add_responses(operation: dict[str, Any], reasons: tuple[str, ...]) -> None:

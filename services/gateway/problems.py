@@ -8,12 +8,13 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from apiflask import APIFlask, HTTPError
-from flask import Response, g, json
+from flask import Response, json, request
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 
 from services.common.errors import REASONS, LikenessError
+from services.common.logs import request_id_var
 
 CONTENT_TYPE: Final = "application/problem+json"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
@@ -75,7 +76,7 @@ def describe(error: LikenessError, errors: list[FieldError] | None = None) -> di
         status=status,
         detail=error.detail,
         reason=error.reason,
-        request_id=g.get("request_id", ""),
+        request_id=request_id_var.get(),
         field=error.field,
         errors=found,
         error=OpenAIError(message=error.detail, type=kind, code=error.reason.lower(), param=error.field),
@@ -105,7 +106,7 @@ def _from_validation(error: HTTPError) -> Response:
     """APIFlask tells of invalid fields as {location: {field: [messages]}}."""
     located = error.detail if isinstance(error.detail, dict) else {}
     errors = [
-        FieldError(field=field if field != "_schema" else location, detail=message)
+        FieldError(field=field if field != "_schema" else location, detail=message.removeprefix("Value error, "))
         for location, fields in located.items()
         for field, messages in fields.items()
         for message in messages
@@ -117,7 +118,12 @@ def _from_validation(error: HTTPError) -> Response:
 
 
 def _from_http(error: HTTPException) -> Response:
-    response = _from_status(error.code or 500, error.description or error.name)
+    detail = error.description or error.name
+    if error.code == 404:
+        detail = f"There is no resource {request.path[:200]!r}."
+    elif error.code == 405:
+        detail = f"{request.path[:200]!r} does not know the method {request.method}."
+    response = _from_status(error.code or 500, detail)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "content-range"):
             response.headers[name] = value
@@ -139,5 +145,5 @@ def _from_database(error: DBAPIError) -> Response:
 def _from_unexpected(error: Exception) -> Response:
     _log.exception("unexpected failure")
     return problem_response(
-        LikenessError("INTERNAL", f"An unexpected failure; the log has it under request {g.get('request_id', '')}.")
+        LikenessError("INTERNAL", f"An unexpected failure; the log has it under request {request_id_var.get()}.")
     )

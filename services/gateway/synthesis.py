@@ -1,7 +1,8 @@
 """Text to samples: the synthesizer's frames are pumped into the vocoder while they arrive.
 
-The only place where the two meet. Samples are read by a thread of their own into memory, so that a slow listener
-neither occupies a stage nor spoils the timing.
+The only place where the two meet. What either makes is read into memory by a thread of its own: a slow listener must
+not occupy a stage, nor spoil the timing, and a synthesizer that waited for a vocoder which is busy with others, whose
+frames wait for that synthesizer, would wait for ever.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
-from likeness.v1 import synthesizer_pb2, vocoder_pb2
+from likeness.v1 import synthesizer_pb2, types_pb2, vocoder_pb2
 from services.common.audio import FloatArray
 from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
@@ -65,15 +66,18 @@ class SampleStream:
         self.engine = ""
         self.frame_count = 0
         self._stages = stages
-        self._queue: SimpleQueue[SampleChunk | _End] = SimpleQueue()
-        self._synthesis_error: grpc.RpcError | None = None
+        self._utterance = utterance
+        self._call = call
+        self._frames: SimpleQueue[types_pb2.AcousticFrames | None] = SimpleQueue()
+        self._samples: SimpleQueue[SampleChunk | _End] = SimpleQueue()
+        self._synthesis_end: _End | None = None
+        self._waveform: Any = None
         self._synthesis = stages.synthesize(_mel_request(profile, utterance), call)
-        self._waveform = stages.vocode(self._vocoder_requests(utterance), call)
-        threading.Thread(target=self._read, name="samples", daemon=True).start()
+        threading.Thread(target=self._read_frames, name="frames", daemon=True).start()
 
     def __iter__(self) -> Iterator[SampleChunk]:
         while True:
-            item = self._queue.get()
+            item = self._samples.get()
             if isinstance(item, SampleChunk):
                 yield item
                 continue
@@ -86,35 +90,46 @@ class SampleStream:
     def cancel(self) -> None:
         """Stops both stages. Does nothing when they have finished."""
         self._synthesis.cancel()
-        self._waveform.cancel()
+        if self._waveform is not None:
+            self._waveform.cancel()
 
-    def _vocoder_requests(self, utterance: Utterance) -> Iterator[vocoder_pb2.SynthesizeWaveformRequest]:
-        options = vocoder_pb2.WaveformOptions(engine=utterance.engine, seed=utterance.seed)
-        yield vocoder_pb2.SynthesizeWaveformRequest(options=options)
+    def _read_frames(self) -> None:
+        """Collects frames; the vocoder is called when there are some, so that it is not kept waiting for the first."""
+        end = _End()
         try:
             for response in self._synthesis:
                 if response.frames.frame_count:
                     self.frame_count += response.frames.frame_count
-                    yield vocoder_pb2.SynthesizeWaveformRequest(frames=response.frames)
-        except grpc.RpcError as error:
-            # Ends the vocoder's input; `_read` tells of this error once the vocoder is through.
-            self._synthesis_error = error
+                    self._frames.put(response.frames)
+                    if self._waveform is None:
+                        self._waveform = self._stages.vocode(self._vocoder_requests(), self._call)
+                        threading.Thread(target=self._read_samples, name="samples", daemon=True).start()
+        except (grpc.RpcError, LikenessError) as error:
+            end = _End("synthesizer", error)
+        self._synthesis_end = end
+        self._frames.put(None)
+        if self._waveform is None:
+            self._samples.put(end)
 
-    def _read(self) -> None:
+    def _vocoder_requests(self) -> Iterator[vocoder_pb2.SynthesizeWaveformRequest]:
+        options = vocoder_pb2.WaveformOptions(engine=self._utterance.engine, seed=self._utterance.seed)
+        yield vocoder_pb2.SynthesizeWaveformRequest(options=options)
+        while (frames := self._frames.get()) is not None:
+            yield vocoder_pb2.SynthesizeWaveformRequest(frames=frames)
+
+    def _read_samples(self) -> None:
         end = _End()
         try:
             for response in self._waveform:
                 self.engine = response.engine or self.engine
                 samples = samples_from_s16(response.samples_s16, field="vocoder.samples_s16")
                 if samples.size:
-                    self._queue.put(SampleChunk(samples, time.monotonic()))
-        except grpc.RpcError as error:
+                    self._samples.put(SampleChunk(samples, time.monotonic()))
+        except (grpc.RpcError, LikenessError) as error:
             end = _End("vocoder", error)
-        except LikenessError as error:
-            end = _End("vocoder", error)
-        if self._synthesis_error is not None:
-            end = _End("synthesizer", self._synthesis_error)
-        self._queue.put(end)
+        if end.error is None and self._synthesis_end is not None:
+            end = self._synthesis_end  # frames that ended early look like the end of the text to the vocoder
+        self._samples.put(end)
         self.cancel()
 
 

@@ -1,0 +1,266 @@
+"""Four small stages for the gateway's tests: real gRPC servers on the project's bootstrap, simple signals inside.
+
+A voice is its pitch: the encoder's embedding is a bump at the log-frequency of the strongest partial, the synthesizer
+writes frames with the speaker's pitch, the vocoder plays them as a sine. So similarity can be reasoned about, and
+the formant warp too: the fake synthesizer detunes by |warp - BEST_WARP|.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from likeness.v1 import (
+    encoder_pb2,
+    encoder_pb2_grpc,
+    faceswap_pb2,
+    faceswap_pb2_grpc,
+    synthesizer_pb2,
+    synthesizer_pb2_grpc,
+    types_pb2,
+    vocoder_pb2,
+    vocoder_pb2_grpc,
+)
+from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ, FloatArray
+from services.common.decode import decode_picture, encode_picture
+from services.common.errors import LikenessError
+from services.common.server import StageServer
+from services.common.settings import StageSettings
+from services.common.store import media_reference, open_store, read_reference
+from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
+
+BEST_WARP = 1.08
+FRAMES_PER_CHARACTER = 5
+BREAK_WORD = "calamity"  # the synthesizer fails when it comes to this word
+HOLD_WORD = "intermission"  # the synthesizer waits here until it is told to go on
+PICTURE_BYTES = 50 * 1024 * 1024
+
+
+def pitch_embedding(frequency_hz: float) -> FloatArray:
+    """A bump of width a tenth of an octave on a log-frequency axis of 256 points, 50 to 800 Hz; length 1."""
+    axis = np.linspace(np.log2(50.0), np.log2(800.0), 256)
+    bump = np.exp(-0.5 * ((axis - np.log2(max(frequency_hz, 1.0))) / 0.1) ** 2) + 1e-3
+    return np.asarray(bump / np.linalg.norm(bump), np.float32)
+
+
+def strongest_hz(samples: FloatArray) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
+    return float(np.argmax(spectrum) * SAMPLE_RATE_HZ / samples.size)
+
+
+def sine(frequency_hz: float, seconds: float, level: float = 0.5) -> FloatArray:
+    t = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    return np.asarray(level * np.sin(2 * np.pi * frequency_hz * t), np.float32)
+
+
+@dataclass
+class Doings:
+    """What the stages saw, and the levers by which tests disturb them."""
+
+    go_on: threading.Event = field(default_factory=threading.Event)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    speakers: list[types_pb2.SpeakerProfile] = field(default_factory=list)
+    swaps: list[faceswap_pb2.SwapPictureRequest] = field(default_factory=list)
+    detections: int = 0
+
+
+class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
+    def load(self) -> None:
+        return None
+
+    def EmbedSpeech(self, request_iterator: Iterator[Any], context: Any) -> encoder_pb2.EmbedSpeechResponse:
+        parts = list(request_iterator)
+        samples = samples_from_s16(b"".join(part.samples_s16 for part in parts if part.WhichOneof("part") != "options"))
+        loud = samples[np.abs(samples) > 1e-3]
+        if loud.size < SAMPLE_RATE_HZ * 0.9:
+            seconds = loud.size / SAMPLE_RATE_HZ
+            raise LikenessError("SPEECH_TOO_SHORT", f"{seconds:.2f} s of speech; 1 s is needed.", field="samples_s16")
+        frequency_hz = strongest_hz(samples)
+        profile = types_pb2.SpeakerProfile(
+            embedding=pitch_embedding(frequency_hz).tolist(),
+            log_f0_median=float(np.log(frequency_hz)),
+            log_f0_spread=0.1,
+            mel_mean=[-5.0] * MEL_BINS,
+            mel_spread=[1.0] * MEL_BINS,
+        )
+        quality = encoder_pb2.ReferenceQuality(
+            total_seconds=samples.size / SAMPLE_RATE_HZ, speech_seconds=loud.size / SAMPLE_RATE_HZ, snr_db=40.0
+        )
+        return encoder_pb2.EmbedSpeechResponse(profile=profile, quality=quality)
+
+
+class FakeSynthesizer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
+    def __init__(self, doings: Doings) -> None:
+        self._doings = doings
+
+    def load(self) -> None:
+        return None
+
+    def SynthesizeMel(self, request: Any, context: Any) -> Iterator[synthesizer_pb2.SynthesizeMelResponse]:
+        if not any(character.isalnum() for character in request.text):
+            raise LikenessError("TEXT_UNPRONOUNCEABLE", "There is nothing to speak.", field="text")
+        self._doings.speakers.append(request.speaker)
+        context.add_callback(lambda: None if context.code() is None else self._doings.cancelled.set())
+        detuning = abs((request.speaker.formant_warp or 1.0) - BEST_WARP)
+        log_f0 = request.speaker.log_f0_median + detuning + request.pitch_shift_semitones * np.log(2) / 12
+        for word in request.text.split():
+            if word.strip(".,") == BREAK_WORD:
+                raise LikenessError("INTERNAL", "The synthesizer met a calamity.")
+            if word.strip(".,") == HOLD_WORD:
+                while not self._doings.go_on.wait(0.02):
+                    if not context.is_active():
+                        self._doings.cancelled.set()
+                        return
+            count = max(1, round(len(word) * FRAMES_PER_CHARACTER / (request.speed or 1.0)))
+            frames = np.full((count, FRAME_CHANNELS), -5.0, np.float32)
+            frames[:, MEL_BINS] = log_f0
+            frames[:, MEL_BINS + 1] = 1.0
+            yield synthesizer_pb2.SynthesizeMelResponse(frames=frames_to_wire(frames), sentence_count=1)
+
+
+class FakeVocoder(vocoder_pb2_grpc.VocoderServiceServicer):
+    def load(self) -> None:
+        return None
+
+    def SynthesizeWaveform(
+        self, request_iterator: Iterator[Any], context: Any
+    ) -> Iterator[vocoder_pb2.SynthesizeWaveformResponse]:
+        engine, phase = "draft", 0.0
+        for request in request_iterator:
+            if request.WhichOneof("part") == "options":
+                engine = request.options.engine or engine
+                continue
+            frames = frames_from_wire(request.frames)
+            step = 2 * np.pi * np.repeat(np.exp(frames[:, MEL_BINS]), HOP_SAMPLES) / SAMPLE_RATE_HZ
+            phases = phase + np.cumsum(step)
+            phase = float(phases[-1])
+            yield vocoder_pb2.SynthesizeWaveformResponse(
+                samples_s16=samples_to_s16(np.asarray(0.5 * np.sin(phases), np.float32)),
+                sample_rate_hz=SAMPLE_RATE_HZ,
+                engine=engine,
+            )
+
+
+class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
+    """A face is a bright middle of a picture; swapping paints the source's mean colour there."""
+
+    def __init__(self, doings: Doings, settings: StageSettings) -> None:
+        self._doings = doings
+        self._store = open_store(settings)
+
+    def load(self) -> None:
+        return None
+
+    def _read(self, picture: Any, name: str) -> Any:
+        if picture.WhichOneof("content") == "media":
+            return decode_picture(read_reference(self._store, picture.media, PICTURE_BYTES), field=name)
+        return decode_picture(picture.encoded, field=name)
+
+    def _face(self, pixels: Any, name: str) -> faceswap_pb2.Face:
+        height, width = pixels.shape[:2]
+        middle = pixels[height // 4 : 3 * height // 4 + 1, width // 4 : 3 * width // 4 + 1]
+        if middle.mean() < 40:
+            raise LikenessError("FACE_NOT_FOUND", f"There is no face in the {name}.", field=name)
+        box = faceswap_pb2.Box(left=width / 4, top=height / 4, width=width / 2, height=height / 2)
+        return faceswap_pb2.Face(box=box, score=0.9)
+
+    def DetectFaces(self, request: Any, context: Any) -> faceswap_pb2.DetectFacesResponse:
+        self._doings.detections += 1
+        pixels = self._read(request.picture, "picture")
+        face = self._face(pixels, "picture")
+        return faceswap_pb2.DetectFacesResponse(width_px=pixels.shape[1], height_px=pixels.shape[0], faces=[face])
+
+    def SwapPicture(self, request: Any, context: Any) -> faceswap_pb2.SwapPictureResponse:
+        self._doings.swaps.append(request)
+        source, target = self._read(request.source, "source"), self._read(request.target, "target").copy()
+        face = self._face(target, "target")
+        box = face.box
+        top, left = int(box.top), int(box.left)
+        target[top : top + int(box.height), left : left + int(box.width)] = source.mean(axis=(0, 1)).astype(np.uint8)
+        formats = {0: "png", 1: "png", 2: "jpeg", 3: "webp"}
+        data = encode_picture(target, formats[request.options.format])  # type: ignore[arg-type]
+        picture = faceswap_pb2.Picture(encoded=data)
+        if request.destination.key:
+            picture = faceswap_pb2.Picture(
+                media=media_reference(self._store, self._store.put(request.destination.key, data))
+            )
+        swapped = faceswap_pb2.SwappedFace(target=face, distance_to_source=0.4, distance_to_target=-1.0)
+        return faceswap_pb2.SwapPictureResponse(
+            result=picture, faces=[swapped], width_px=target.shape[1], height_px=target.shape[0]
+        )
+
+
+class FakeStages:
+    """All four, on free ports; stages can be stopped one by one."""
+
+    def __init__(self, data_dir: Path, **synthesizer_settings: Any) -> None:
+        common = {"data_dir": data_dir, "drain_wait_s": 0.0, "drain_grace_s": 0.2, "log_level": "error"}
+        settings = StageSettings(**{"max_concurrency": 8, **common})
+        narrow = StageSettings(**{"max_concurrency": 8, **common, **synthesizer_settings})
+        self.doings = Doings()
+        self.servers = {
+            "encoder": self._start(settings, "Encoder", FakeEncoder(), encoder_pb2, encoder_pb2_grpc),
+            "synthesizer": self._start(
+                narrow, "Synthesizer", FakeSynthesizer(self.doings), synthesizer_pb2, synthesizer_pb2_grpc
+            ),
+            "vocoder": self._start(settings, "Vocoder", FakeVocoder(), vocoder_pb2, vocoder_pb2_grpc),
+            "faceswap": self._start(
+                settings, "FaceSwap", FakeFaceSwap(self.doings, settings), faceswap_pb2, faceswap_pb2_grpc
+            ),
+        }
+
+    @staticmethod
+    def _start(settings: StageSettings, name: str, servicer: Any, messages: Any, services: Any) -> StageServer:
+        server = StageServer(
+            settings,
+            service_name=f"{name}Service",
+            servicer=servicer,
+            add_to_server=getattr(services, f"add_{name}ServiceServicer_to_server"),
+            descriptor=messages.DESCRIPTOR,
+        )
+        return server.start()
+
+    def targets(self) -> dict[str, str]:
+        """Settings of a gateway that is to use these stages."""
+        return {f"{name}_target": f"127.0.0.1:{server.port}" for name, server in self.servers.items()}
+
+    def stop(self, name: str) -> None:
+        self.servers.pop(name).drain()
+
+    def close(self) -> None:
+        self.doings.go_on.set()
+        threads = [threading.Thread(target=server.drain) for server in self.servers.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def spoken_seconds(text: str, speed: float = 1.0) -> float:
+    """How long the fakes speak a text."""
+    frames = sum(max(1, round(len(word) * FRAMES_PER_CHARACTER / speed)) for word in text.split())
+    return frames / FRAMES_PER_SECOND
+
+
+def portrait(brightness: int = 180, side_px: int = 96) -> bytes:
+    """A PNG that the fake detector takes for a face when it is bright enough."""
+    pixels = np.full((side_px, side_px, 3), brightness, np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def wait_for(condition: Any, timeout_s: float = 10.0) -> Any:
+    """The first true value of `condition()`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise TimeoutError(f"{condition} did not come true within {timeout_s} s")
