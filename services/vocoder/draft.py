@@ -8,6 +8,7 @@ voicing. It sounds clear and a little synthetic: phase and fine structure of the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numba
@@ -41,17 +42,19 @@ VOICED_FROM: Final = 0.49  # voicing at which harmonics begin; the tracker's unv
 VOICED_FULL: Final = 0.60
 SILENCE: Final = float(np.log(LOG_FLOOR)) + 0.1  # mel bands at the floor are rendered as nothing
 
-# Tunable, measured on dev recordings (see the ADR).
-TUNING = np.array(
-    [
-        0.02,  # noise share of power where periodicity is 1, at 0 Hz
-        0.10,  # more of it at 8 kHz
-        1.0,  # how strongly missing periodicity turns into noise at 0 Hz
-        3.0,  # more of that at 8 kHz
-        0.0,  # dispersion: radians at 1 kHz of a phase that grows with the square root of frequency
-        0.0,  # pitch-synchronous modulation of the noise
-    ]
-)
+
+@dataclass(frozen=True)
+class DraftTuning:
+    """What listening scores decide (see the ADR for the measurements); all are numbers without a unit but the last."""
+
+    noise_base: float = 0.0  # noise share of power where periodicity is 1, at 0 Hz
+    noise_slope: float = 0.03  # more of it at 8 kHz
+    missing_base: float = 0.1  # how strongly missing periodicity turns into noise at 0 Hz
+    missing_slope: float = 1.5  # more of that at 8 kHz
+    dispersion_rad: float = 8.0  # at 1 kHz, of a phase that grows with the square root of frequency
+
+    def as_array(self) -> F64:
+        return np.array([self.noise_base, self.noise_slope, self.missing_base, self.missing_slope, self.dispersion_rad])
 
 
 @numba.njit(cache=True)
@@ -64,7 +67,7 @@ def _noise_share(voicing: float, frequency_hz: float, tuning: F64) -> float:
     return float(1.0 - harmonic * (1.0 - min(max(share, 0.0), 1.0)))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=True)
 def _solve_harmonics(
     mel: F64, noise: F64, f0_hz: float, shares: F64, start: F64, response: F64, first: I64, last: I64, amplitude: F64
 ) -> int:
@@ -99,7 +102,7 @@ def _solve_harmonics(
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=True)
 def _render_frame(
     frame: F64,
     sample_start: int,
@@ -110,8 +113,10 @@ def _render_frame(
     previous: F64,
     tail: F64,
     tuning: F64,
-    interpolation: F64,
+    left: I64,
+    weight: F64,
     phase_matrix: F64,
+    nearest: I64,
     offset: F64,
     response: F64,
     first: I64,
@@ -133,12 +138,10 @@ def _render_frame(
     phase = np.zeros(ENVELOPE_BINS)
     shares = np.zeros(ENVELOPE_BINS)
     for b in range(ENVELOPE_BINS):
-        log_magnitude = 0.0
         angle = 0.0
         for m in range(MEL_BINS):
-            log_magnitude += interpolation[b, m] * centred[m]
             angle += phase_matrix[b, m] * centred[m]
-        magnitude[b] = np.exp(log_magnitude)
+        magnitude[b] = np.exp((1.0 - weight[b]) * centred[left[b]] + weight[b] * centred[left[b] + 1])
         phase[b] = angle
         shares[b] = _noise_share(voicing, b * ENVELOPE_STEP_HZ, tuning)
 
@@ -147,13 +150,7 @@ def _render_frame(
     noise_mel = np.zeros(MEL_BINS)
     for m in range(MEL_BINS):
         mel[m] = np.exp(frame[m]) if frame[m] > SILENCE else 0.0
-        centre_bin = 0.0
-        weight = 0.0
-        for b in range(ENVELOPE_BINS):
-            centre_bin += interpolation[b, m] * b
-            weight += interpolation[b, m]
-        share = shares[min(int(centre_bin / max(weight, 1e-9)), ENVELOPE_BINS - 1)]
-        noise_mel[m] = mel[m] * np.sqrt(share)
+        noise_mel[m] = mel[m] * np.sqrt(shares[nearest[m]])
     current = np.zeros((2, MAX_HARMONICS))
     count = 0
     if voicing > VOICED_FROM:
@@ -163,8 +160,8 @@ def _render_frame(
             frequency = (k + 1) * f0_hz
             position = frequency / ENVELOPE_STEP_HZ
             low = int(position)
-            weight = position - low
-            angle = phase[low] * (1.0 - weight) + phase[low + 1] * weight
+            beyond = position - low
+            angle = phase[low] * (1.0 - beyond) + phase[low + 1] * beyond
             angle += tuning[4] * np.sqrt(frequency / 1000.0)
             current[0, k] = amplitude[k] * np.cos(angle)
             current[1, k] = amplitude[k] * np.sin(angle)
@@ -238,7 +235,8 @@ def _render_frame(
 class DraftStream:
     """One utterance: push frames as they come, take the samples that are certain, then `finish`."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, tuning: DraftTuning | None = None) -> None:
+        self._tuning = (tuning or DraftTuning()).as_array()
         self._tables = envelope_tables()
         self._roots = twiddles(ENVELOPE_FFT)
         self._seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
@@ -284,9 +282,11 @@ class DraftStream:
             self._state,
             self._previous,
             self._tail,
-            TUNING,
-            tables.interpolation,
+            self._tuning,
+            tables.left,
+            tables.weight,
             tables.phase,
+            tables.nearest,
             tables.offset,
             tables.response,
             tables.first_band,
@@ -303,8 +303,11 @@ class DraftEngine:
 
     name: Final = "draft"
 
+    def __init__(self, tuning: DraftTuning | None = None) -> None:
+        self._tuning = tuning or DraftTuning()
+
     def stream(self, *, seed: int = 0) -> DraftStream:
-        return DraftStream(seed)
+        return DraftStream(seed, self._tuning)
 
     def synthesize(self, frames: F32, seed: int = 0) -> F32:
         """All samples of acoustic frames (n, 82) at once, shape (n * 200,), float32."""

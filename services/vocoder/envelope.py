@@ -31,15 +31,19 @@ NOISE_BIN_MAGNITUDE: Final = float(np.sqrt(np.pi) / 2 * np.sqrt(np.sum(hann_wind
 class EnvelopeTables:
     """Everything that rendering needs to know about the mel.
 
-    interpolation: (257, 80), log-mel minus `offset` -> log magnitude of the envelope.
-    phase: (257, 80), the same -> its minimum phase in radians.
+    left, weight: (257,), the envelope's log magnitude at a bin is (1 - weight) * mel[left] + weight * mel[left + 1],
+        of log-mel minus `offset`.
+    phase: (257, 80), log-mel minus `offset` -> minimum phase in radians.
+    nearest: (80,), envelope bin nearest to each band's centre.
     offset: (80,), log of each band's area: makes the envelope a magnitude per FFT bin.
     response: (1601, 80), mel bands' value for a sinusoid of amplitude 1 at multiples of 5 Hz.
     first_band, last_band: (1601,), which of them are not zero: first <= band < last.
     """
 
-    interpolation: FloatArray
+    left: NDArray[np.int64]
+    weight: FloatArray
     phase: FloatArray
+    nearest: NDArray[np.int64]
     offset: FloatArray
     response: FloatArray
     first_band: NDArray[np.int64]
@@ -75,14 +79,20 @@ def envelope_tables() -> EnvelopeTables:
     fine_hz = np.arange(CEPSTRUM_FFT // 2 + 1) * SAMPLE_RATE_HZ / CEPSTRUM_FFT
     keep = np.arange(ENVELOPE_BINS) * (CEPSTRUM_FFT // ENVELOPE_FFT)
     fine = _interpolation(fine_hz)
+    centres = mel_edges_hz()[1:-1]
+    bins_hz = np.arange(ENVELOPE_BINS) * ENVELOPE_STEP_HZ
+    left = np.clip(np.searchsorted(centres, bins_hz, side="right") - 1, 0, MEL_BINS - 2)
+    weight = np.clip((bins_hz - centres[left]) / (centres[left + 1] - centres[left]), 0, 1)
     response = _sinusoid_response()
     response[response < 1e-3 * response.max(axis=1, keepdims=True)] = 0.0
     heard = response > 0
     first = np.argmax(heard, axis=1)
     last = np.where(heard.any(axis=1), MEL_BINS - np.argmax(heard[:, ::-1], axis=1), 0)
     return EnvelopeTables(
-        interpolation=np.ascontiguousarray(fine[keep]),
+        left=left,
+        weight=weight,
         phase=np.ascontiguousarray(_minimum_phase(fine)[keep]),
+        nearest=np.round(centres / ENVELOPE_STEP_HZ).astype(np.int64),
         offset=np.log(mel_filterbank().astype(np.float64).sum(axis=1)),
         response=np.ascontiguousarray(response),
         first_band=first,
