@@ -1,0 +1,77 @@
+"""A recording of one person -> speaker profile and quality of the reference. What the stage does, without gRPC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from services.common.audio import SAMPLE_RATE_HZ, FloatArray, acoustic_frames
+from services.common.errors import LikenessError
+from services.common.profile import SpeakerStatistics, speaker_statistics
+from services.encoder.features import mel_windows
+from services.encoder.model import average
+from services.encoder.quality import ReferenceQuality, assess
+from services.encoder.voice_activity import find_speech
+
+MIN_SPEECH_S: Final = 1.0
+MAX_RECORDING_S: Final = 600.0
+
+EmbedWindows = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSpeech:
+    """Who speaks, and how well they were heard.
+
+    Attributes:
+        embedding: L2-normalised, shape (256,).
+        statistics, quality: None when only the embedding was asked for.
+        work_s: time it took.
+    """
+
+    embedding: FloatArray
+    statistics: SpeakerStatistics | None
+    quality: ReferenceQuality | None
+    work_s: float
+
+
+def encode_speech(
+    samples: FloatArray, embed_windows: EmbedWindows, *, embedding_only: bool = False, label: str = ""
+) -> EncodedSpeech:
+    """Encodes 16 kHz mono samples (n,).
+
+    Args:
+        embed_windows: mel windows (N, 160, 40) -> embeddings (N, 256): the network, or a batcher in front of it.
+        embedding_only: leaves out statistics and quality.
+        label: name of the recording for error messages.
+
+    Raises:
+        LikenessError: SPEECH_TOO_SHORT with less than a second of speech; MEDIA_TOO_LARGE; INVALID_FIELD for samples
+            that are not finite.
+    """
+    started_s = time.perf_counter()
+    name = f"The recording {label!r}" if label else "The recording"
+    total_s = samples.size / SAMPLE_RATE_HZ
+    if samples.size == 0:
+        raise LikenessError("SPEECH_TOO_SHORT", f"{name} is empty; at least {MIN_SPEECH_S:.0f} s of speech is needed.")
+    if total_s > MAX_RECORDING_S:
+        raise LikenessError("MEDIA_TOO_LARGE", f"{name} has {total_s:.0f} s; at most {MAX_RECORDING_S:.0f} s.")
+    if not np.isfinite(samples).all():
+        raise LikenessError("INVALID_FIELD", f"{name} holds samples that are not finite.", field="samples")
+    frames = acoustic_frames(samples)
+    activity = find_speech(samples, frames)
+    if activity.speech_s < MIN_SPEECH_S:
+        detail = (
+            f"{name} has {activity.speech_s:.1f} s of speech in {total_s:.1f} s; "
+            f"at least {MIN_SPEECH_S:.0f} s is needed, 5 s and more are better."
+        )
+        raise LikenessError("SPEECH_TOO_SHORT", detail)
+    embeddings = embed_windows(mel_windows(activity.trimmed))
+    embedding = average(embeddings)
+    statistics = None if embedding_only else speaker_statistics(frames)
+    quality = None if embedding_only else assess(samples, activity, embeddings)
+    return EncodedSpeech(embedding, statistics, quality, time.perf_counter() - started_s)
