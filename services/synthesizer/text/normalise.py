@@ -262,8 +262,8 @@ def _mixed(at: Place) -> Reading:
 
 
 def _word(at: Place) -> Reading:
-    plain = unicodedata.normalize("NFKD", at.match[0]).encode("ascii", "ignore").decode().lower()
-    return [plain] if re.search("[a-z]", plain) else []
+    plain = re.sub("[^a-z']", "", unicodedata.normalize("NFKD", at.match[0]).lower())
+    return [plain] if plain.strip("'") else []
 
 
 def _sign(at: Place) -> Reading:

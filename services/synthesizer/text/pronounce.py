@@ -119,10 +119,10 @@ def _suffixed(stem: Phones, suffix: str) -> Phones:
     """`stem` with the ending of a plural, possessive or third person (s) or of a past tense (d)."""
     last = stem[-1]
     if suffix == "s":
-        ending: Phones = ("AH0", "Z") if last in _SIBILANTS else ("S",) if last in _VOICELESS else ("Z",)
+        ending: Phones = ("IH0", "Z") if last in _SIBILANTS else ("S",) if last in _VOICELESS else ("Z",)
     else:
         voiceless = last in _VOICELESS or last in {"S", "SH", "CH"}
-        ending = ("AH0", "D") if last in {"T", "D"} else ("T",) if voiceless else ("D",)
+        ending = ("IH0", "D") if last in {"T", "D"} else ("T",) if voiceless else ("D",)
     return stem + ending
 
 
