@@ -114,6 +114,8 @@ def test_stage_settings_load_and_agree(rendered: Rendered, stage: str, monkeypat
     assert isinstance(settings, StageSettings)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"grpc": settings.port, "metrics": settings.metrics_port}
+    usual = type(settings).model_fields
+    assert ports == {"grpc": usual["port"].default, "metrics": usual["metrics_port"].default}
     assert (settings.host, settings.metrics_host) == ("0.0.0.0", "0.0.0.0")
     assert pod_spec(workload)["terminationGracePeriodSeconds"] >= settings.drain_wait_s + settings.drain_grace_s + 10
     assert 0 < settings.threads <= math.ceil(float(container["resources"]["limits"]["cpu"]))
