@@ -132,15 +132,15 @@ def open_store(settings: CommonSettings) -> ObjectStore:
     Raises:
         ValueError: another kind of URL.
     """
-    from services.common.store_folder import FolderStore  # both import this module
-    from services.common.store_s3 import S3Store
-
     url = urlsplit(settings.store_url)
-    if not settings.store_url:
-        return FolderStore(settings.data_dir / "objects", bucket=settings.store_bucket)
     if url.scheme in ("", "file"):
-        return FolderStore(Path(url.path), bucket=settings.store_bucket)
+        from services.common.store_folder import FolderStore  # imports this module
+
+        root = Path(url.path) if url.path else settings.data_dir / "objects"
+        return FolderStore(root, bucket=settings.store_bucket)
     if url.scheme == "s3" and url.netloc:
+        from services.common.store_s3 import S3Store  # imports this module; loads the client only where it is used
+
         return S3Store(
             url.netloc,
             bucket=settings.store_bucket,

@@ -23,9 +23,9 @@ from services.common.errors import LikenessError
 from services.common.models import Registry, describe_file, file_sha256, package_file, register_model
 from services.encoder.checkpoint import read_tensors
 from services.encoder.features import MEL_BANDS
+from services.encoder.model import MODEL_NAME
 from services.encoder.settings import EncoderSettings
 
-MODEL_NAME: Final = "encoder-ge2e"
 MODEL_FILE: Final = "encoder/ge2e.onnx"
 PRETRAINED_SHA256: Final = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
 LAYERS: Final = 3

@@ -12,6 +12,7 @@ from services.common.audio import FloatArray
 from services.common.errors import LikenessError
 from services.encoder.features import MEL_BANDS, WINDOW_FRAMES
 
+MODEL_NAME: Final = "encoder-ge2e"
 PROVIDERS: Final = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 

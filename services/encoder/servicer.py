@@ -11,7 +11,7 @@ from likeness.v1 import encoder_pb2, encoder_pb2_grpc, types_pb2
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.batching import DynamicBatcher
 from services.common.deadlines import current_deadline
-from services.common.decode import decode_audio
+from services.common.decode_audio import decode_audio
 from services.common.errors import LikenessError
 from services.common.metrics import StageMetrics
 from services.common.models import Registry
@@ -19,9 +19,8 @@ from services.common.profile import SpeakerProfile
 from services.common.store import open_store, read_reference
 from services.common.wire import profile_to_wire, samples_from_s16
 from services.encoder.encoder import MAX_RECORDING_S, EncodedSpeech, encode_speech
-from services.encoder.export import MODEL_NAME
 from services.encoder.features import MEL_BANDS, WINDOW_FRAMES
-from services.encoder.model import SpeakerNetwork
+from services.encoder.model import MODEL_NAME, SpeakerNetwork
 from services.encoder.settings import EncoderSettings
 
 MAX_MEDIA_BYTES: Final = 50 * 1024 * 1024
