@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES, MEL_BINS
 from services.vocoder.conditioning import between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME, WaveNetConfig
-from services.vocoder.pqmf import BANDS, HALF_TAPS, TAPS, filters
+from services.vocoder.pqmf import BANDS, HALF_TAPS, analyse_inside
 from services.vocoder.prepare import Corpus
 
 F32 = NDArray[np.float32]
@@ -38,12 +38,6 @@ class Augmentation:
     @classmethod
     def none(cls) -> Augmentation:
         return cls(gain_db=0.0, dither=0.0)
-
-
-def _bands(samples: F32) -> F32:
-    """Analysis without padding: shape ((n - 62) / 4, 4) of samples (n,)."""
-    windows = np.lib.stride_tricks.sliding_window_view(samples, TAPS)[::BANDS]
-    return np.asarray(windows @ filters()[0][:, ::-1].T.astype(np.float32), np.float32)
 
 
 def _cut(array: NDArray[np.int16], first: int, last: int, low: int, high: int) -> F32:
@@ -93,8 +87,8 @@ class Sampler:
         draft = _cut(self.corpus.draft, first, last, low - HALF_TAPS - before, high + HALF_TAPS + after)
 
         noisy = samples + np.float32(self.augmentation.dither) * dither
-        target = _bands((noisy * gain).astype(np.float32))[: self.intervals * STEPS_PER_FRAME]
-        prior = _bands(draft * gain)[: self.intervals * STEPS_PER_FRAME + self.config.draft_width - 1]
+        target = analyse_inside((noisy * gain).astype(np.float32))[: self.intervals * STEPS_PER_FRAME]
+        prior = analyse_inside(draft * gain)[: self.intervals * STEPS_PER_FRAME + self.config.draft_width - 1]
         inner = log_levels(frames)[context : len(frames) - context]
         log_level = between_centres(inner)
         held = np.pad(log_level, ((self.config.draft_before, self.config.draft_after), (0, 0)), mode="edge")

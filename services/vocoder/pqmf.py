@@ -35,13 +35,17 @@ def filters() -> tuple[F64, F64]:
     return 2 * prototype * np.cos(carrier + turn), 2 * BANDS * prototype * np.cos(carrier - turn)
 
 
+def analyse_inside(samples: F32) -> F32:
+    """Bands of the steps whose filters lie inside the samples, shape (ceil((n - 62) / 4), 4), from sample 31 on."""
+    windows = np.lib.stride_tricks.sliding_window_view(samples, TAPS)[::BANDS]
+    return np.asarray(windows @ filters()[0][:, ::-1].T.astype(np.float32), np.float32)
+
+
 def analyse(samples: F32) -> F32:
     """Bands, shape (n / 4, 4), of samples, shape (n,) with n a multiple of 4; silence is assumed beyond the ends."""
     if samples.ndim != 1 or samples.size % BANDS:
         raise ValueError(f"expected samples of shape (4 * n,), got {samples.shape}")
-    padded = np.pad(samples, HALF_TAPS)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, TAPS)[::BANDS]
-    return (windows @ filters()[0][:, ::-1].T.astype(np.float32)).astype(np.float32)
+    return analyse_inside(np.pad(samples.astype(np.float32), HALF_TAPS))
 
 
 @numba.njit(cache=True)

@@ -1,0 +1,204 @@
+"""The WaveNet as an engine: streams of acoustic frames -> samples, one CPU core, no torch.
+
+It looks two frames (25 ms) ahead, for its conditioning; everything else is the past. Between two frame centres lie 50
+band steps, and all work is done in such intervals whatever chunks the frames come in, so chunking cannot be heard.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES
+from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
+from services.vocoder.config import STEPS_PER_FRAME
+from services.vocoder.draft import DraftEngine
+from services.vocoder.generate import condition_frame, run_steps
+from services.vocoder.packed import PackedWaveNet, load_packed
+from services.vocoder.pqmf import BANDS, HALF_TAPS, SynthesisBank, analyse_inside
+
+F32 = NDArray[np.float32]
+
+HALF_STEPS: Final = STEPS_PER_FRAME // 2
+DEFAULT_TEMPERATURE: Final = 0.8
+TEMPERATURE_RANGE: Final = (0.1, 1.5)
+SEED_OFFSET: Final = 0x5851F42D4C957F2D  # so that the network's randomness is not the draft's noise
+
+
+class WaveNetStream:
+    """One utterance: push frames as they come, take the samples that are certain, then `finish`."""
+
+    def __init__(self, packed: PackedWaveNet, seed: int = 0, temperature: float = DEFAULT_TEMPERATURE) -> None:
+        config = packed.config
+        self._packed = packed
+        self._temperature = temperature
+        self._seed = np.uint64((seed ^ SEED_OFFSET) & 0xFFFFFFFFFFFFFFFF)
+        self._draft = DraftEngine(DRAFT_TUNING).stream(seed=seed)
+        # draft samples not needed any more are dropped; the first one kept is sample `_draft_start`
+        self._draft_start = -(config.draft_before * BANDS + HALF_TAPS)
+        self._draft_samples = np.zeros(-self._draft_start, np.float32)
+        self._frames = np.zeros((0, FRAME_CHANNELS), np.float32)  # as they came; those not needed again are dropped
+        self._frames_start = 0
+        self._levels = np.zeros((0, BANDS), np.float32)
+        self._conditions: dict[int, F32] = {}
+        self._intervals = 0  # done so far; interval t leads to the centre of frame t
+        self._ended = False
+        self._bank = SynthesisBank()
+        self._rings = np.zeros((int(packed.dilations.sum()), config.channels), np.float32)
+        self._last = np.zeros(BANDS, np.float32)
+
+    @property
+    def _count(self) -> int:
+        return self._frames_start + len(self._frames)
+
+    def push(self, frames: F32) -> F32:
+        """Takes acoustic frames, shape (n, 82); returns the samples that are certain by now."""
+        if frames.ndim != 2 or frames.shape[1] != FRAME_CHANNELS:
+            raise ValueError(f"expected frames of shape (n, {FRAME_CHANNELS}), got {frames.shape}")
+        if not len(frames):
+            return np.zeros(0, np.float32)
+        self._frames = np.concatenate([self._frames, frames.astype(np.float32)])
+        self._levels = np.concatenate([self._levels, log_levels(frames)])
+        self._draft_samples = np.concatenate([self._draft_samples, self._draft.push(frames)])
+        return self._advance(self._count - self._packed.config.frame_context)
+
+    def finish(self) -> F32:
+        """The samples still owed; nothing when no frame was pushed."""
+        if not self._count or self._ended:
+            return np.zeros(0, np.float32)
+        self._ended = True
+        silence = np.zeros(self._packed.config.draft_after * BANDS + HALF_TAPS + 2 * HOP_SAMPLES, np.float32)
+        self._draft_samples = np.concatenate([self._draft_samples, self._draft.finish(), silence])
+        return np.concatenate([self._advance(self._count + 1), self._bank.finish()])
+
+    def _advance(self, until: int) -> F32:
+        """Runs all intervals below `until`."""
+        samples = [np.zeros(0, np.float32)]
+        while self._intervals < until:
+            samples.append(self._bank.push(self._interval(self._intervals)))
+            self._intervals += 1
+            self._forget()
+        return np.concatenate(samples)
+
+    def _row(self, frame: int) -> int:
+        """Where a frame lies in the arrays; those before the first and after the last are like these."""
+        return min(max(frame, 0), self._count - 1) - self._frames_start
+
+    def _condition(self, frame: int) -> F32:
+        """Gate offsets at a frame's centre, shape (L, 2C)."""
+        if frame not in self._conditions:
+            packed, context = self._packed, self._packed.config.frame_context
+            rows = [self._row(frame + shift) for shift in range(-context, context + 1)]
+            around = np.ascontiguousarray(normalise_frames(self._frames[rows])).reshape(-1)
+            condition = np.empty(packed.gate_bias.shape, np.float32)
+            zeros = np.zeros(packed.gate_bias.shape[1], np.float32)
+            condition_frame(
+                around,
+                packed.frame_in,
+                packed.frame_in_bias,
+                packed.frame_out,
+                packed.frame_out_bias,
+                packed.condition,
+                zeros,
+                condition,
+            )
+            self._conditions[frame] = condition
+        return self._conditions[frame]
+
+    def _interval(self, index: int) -> F32:
+        """Bands between the centres of frames index - 1 and index, shape (50, 4); 25 steps at either end."""
+        config = self._packed.config
+        first_step = max(index * STEPS_PER_FRAME - HALF_STEPS, 0)
+        last_step = min((index + 1) * STEPS_PER_FRAME - HALF_STEPS, self._count * STEPS_PER_FRAME)
+        steps, offset = last_step - first_step, 0 if index else HALF_STEPS
+        low = (first_step - config.draft_before) * BANDS - HALF_TAPS - self._draft_start
+        high = (last_step + config.draft_after - 1) * BANDS + HALF_TAPS + 1 - self._draft_start
+        prior = analyse_inside(self._draft_samples[low:high])
+        levels = self._step_levels(index)[offset : offset + steps + config.draft_width - 1]
+        bands = np.empty((steps, BANDS), np.float32)
+        self._run(first_step, offset, self._condition(index - 1), self._condition(index), prior / levels, bands)
+        inner = slice(config.draft_before, config.draft_before + steps)
+        return np.asarray(bands * levels[inner], np.float32)
+
+    def _step_levels(self, index: int) -> F32:
+        """Levels of the interval's steps, `draft_before` more in front and `draft_after` behind."""
+        rows = [self._row(frame) for frame in range(index - 2, index + 2)]
+        steps = np.exp(between_centres(self._levels[rows]))
+        config = self._packed.config
+        return steps[STEPS_PER_FRAME - config.draft_before : 2 * STEPS_PER_FRAME + config.draft_after]
+
+    def _run(self, first_step: int, offset: int, before: F32, after: F32, prior: F32, bands: F32) -> None:
+        packed, config = self._packed, self._packed.config
+        run_steps(
+            packed.input,
+            packed.input_bias,
+            packed.gate,
+            packed.gate_bias,
+            packed.mix,
+            packed.mix_bias,
+            packed.head,
+            packed.head_bias,
+            packed.output,
+            packed.output_bias,
+            packed.dilations,
+            before,
+            after,
+            np.ascontiguousarray(prior, np.float32),
+            config.draft_width,
+            offset,
+            first_step,
+            len(bands),
+            config.mixtures,
+            config.log_scale_floor,
+            self._temperature,
+            self._seed,
+            np.zeros((0, BANDS), np.float32),
+            self._rings,
+            self._last,
+            np.empty((len(bands), config.output_width), np.float32),
+            bands,
+        )
+
+    def _forget(self) -> None:
+        """Drops what no later interval reads, so that a stream's memory does not grow with its length."""
+        config = self._packed.config
+        for frame in [known for known in self._conditions if known < self._intervals - 1]:
+            del self._conditions[frame]
+        keep = min(max(self._intervals - 2 - config.frame_context, self._frames_start), self._count - 1)
+        self._frames, self._levels = (
+            self._frames[keep - self._frames_start :],
+            self._levels[keep - self._frames_start :],
+        )
+        self._frames_start = keep
+        next_step = self._intervals * STEPS_PER_FRAME - HALF_STEPS
+        unused = (next_step - config.draft_before) * BANDS - HALF_TAPS - self._draft_start
+        if unused > 0:
+            self._draft_samples = self._draft_samples[unused:]
+            self._draft_start += unused
+
+
+class WaveNetEngine:
+    """Makes streams that share the weights."""
+
+    name: Final = "wavenet"
+
+    def __init__(self, packed: PackedWaveNet, temperature: float = DEFAULT_TEMPERATURE) -> None:
+        self.packed = packed
+        self.temperature = temperature
+
+    @classmethod
+    def from_file(cls, path: Path) -> WaveNetEngine:
+        """Raises LikenessError MODEL_INVALID when the file does not hold a WaveNet."""
+        return cls(load_packed(path))
+
+    def stream(self, *, seed: int = 0, temperature: float = 0.0) -> WaveNetStream:
+        """A new utterance; temperature 0 means the default."""
+        return WaveNetStream(self.packed, seed, temperature or self.temperature)
+
+    def synthesize(self, frames: F32, seed: int = 0, temperature: float = 0.0) -> F32:
+        """All samples of acoustic frames (n, 82) at once, shape (n * 200,), float32."""
+        stream = self.stream(seed=seed, temperature=temperature)
+        return np.concatenate([stream.push(frames), stream.finish()])
