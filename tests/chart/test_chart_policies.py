@@ -145,12 +145,12 @@ def test_gateway_settings_load_and_agree(rendered: Rendered, monkeypatch: pytest
     assert container["ports"] == [{"name": "http", "containerPort": settings.http_port}]
     pre_stop_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod_spec(workload)["terminationGracePeriodSeconds"] >= pre_stop_s + settings.graceful_timeout_s + 10
-    for kind, path in (("startup", "/healthz"), ("readiness", "/readyz"), ("liveness", "/healthz")):
+    for kind in ("startup", "readiness", "liveness"):
         probe = container[f"{kind}Probe"]
         if settings.is_loopback:
-            assert f"http://127.0.0.1:{settings.http_port}{path}" in probe["exec"]["command"][-1]
+            assert f"http://127.0.0.1:{settings.http_port}/healthz" in probe["exec"]["command"][-1]
         else:
-            assert probe["httpGet"] == {"path": path, "port": "http"}
+            assert probe["httpGet"] == {"path": "/healthz", "port": "http"}
     annotations = workload["spec"]["template"]["metadata"]["annotations"]
     assert not (settings.is_loopback and "prometheus.io/scrape" in annotations)
 
