@@ -85,7 +85,6 @@ class Client:
         """
         body = without_none(
             {
-                "model": "likeness-1",
                 "input": text,
                 "voice": voice,
                 "response_format": format,

@@ -111,7 +111,6 @@ def test_speech_with_complete_figures(client: likeness.Client, gateway: Scripted
     assert speech.figures == likeness.SpeechFigures(0.25, 180.5, None)
     (asked,) = gateway.asked
     assert asked.json == {
-        "model": "likeness-1",
         "input": "Hello",
         "voice": "juniper",
         "response_format": "wav",
