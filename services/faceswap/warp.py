@@ -1,0 +1,250 @@
+"""Two warps: the source's texture onto the result's mesh, and the target's picture to fit around that mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from services.faceswap.detector import Picture
+from services.faceswap.geometry import Points
+from services.faceswap.litert import FloatArray
+from services.faceswap.raster import rasterise
+from services.faceswap.template import (
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_BROW,
+    LEFT_EYE,
+    NOSE_OUTLINE,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    template,
+)
+
+MAX_SHRINK: Final = 1.3  # a source this much larger than the target is reduced first, so that sampling cannot alias
+GRID: Final = 48  # cells across the region on which the target's displacement is computed
+BORDER_KNOTS: Final = 24
+FACING_NONE, FACING_FULL = 0.10, 0.40  # cosine to the viewer from which a point of the source begins to, fully counts
+
+
+@dataclass(frozen=True)
+class Region:
+    """The part of the target picture that may change: a rectangle around an ellipse; pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    centre: tuple[float, float]  # of the ellipse, in the target picture
+    radii: tuple[float, float]
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.left + self.width)
+
+
+def region_around(meshes: list[Points], height: int, width: int, margin: float) -> Region:
+    """The region around meshes: their box widened by `margin` of its longer side, clipped to the picture."""
+    points = np.concatenate([mesh[:, :2] for mesh in meshes])
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre = (low + high) / 2
+    radii = (high - low) / 2 * 1.1 + margin * float((high - low).max())
+    first = np.clip(np.floor(centre - radii).astype(int), 0, [width - 1, height - 1])
+    last = np.clip(np.ceil(centre + radii).astype(int), first + 1, [width, height])
+    return Region(
+        left=int(first[0]),
+        top=int(first[1]),
+        width=int(last[0] - first[0]),
+        height=int(last[1] - first[1]),
+        centre=(float(centre[0]), float(centre[1])),
+        radii=(float(radii[0]), float(radii[1])),
+    )
+
+
+@dataclass(frozen=True)
+class Warped:
+    """The source's face as it lies on the result's mesh, over the region.
+
+    `texture` is (h, w, 3) float32, `part` (h, w) int32: -1 outside the mesh, else SKIN, EYES or MOUTH; `values` (h, w,
+    c) float32 what was given per point.
+    """
+
+    texture: FloatArray
+    part: NDArray[np.int32]
+    values: FloatArray
+
+
+OUTSIDE, SKIN, EYES, MOUTH = -1, 0, 1, 2
+
+
+def warp_source(source: Picture, source_points: Points, points: Points, region: Region, values: FloatArray) -> Warped:
+    """Lays the source picture over the mesh `points` (468, 3; pixels of the region).
+
+    Where a point of the source is turned away from the viewer, the texture comes from its mirror image on the other
+    side of the face.
+
+    Args:
+        values: (468, c), further values to spread over the mesh.
+    """
+    mesh = template()
+    source, source_points = _reduced(source, source_points, points)
+    seen = _facing(source_points)
+    mirrored = np.clip(seen[mesh.mirror] - seen, 0.0, 1.0)
+    per_point = np.hstack([source_points[:, :2], source_points[mesh.mirror, :2], mirrored[:, np.newaxis], values])
+    dense, owner = rasterise(points, mesh.triangles, per_point.astype(np.float32), region.height, region.width)
+    texture = _sample(source, dense[:, :, 0:2])
+    if mirrored.max() > 0.02:
+        share = dense[:, :, 4:5]
+        texture = texture + share * (_sample(source, dense[:, :, 2:4]) - texture)
+    part = np.full(owner.shape, OUTSIDE, np.int32)
+    part[owner >= 0] = SKIN
+    part[owner >= len(mesh.skin)] = EYES
+    part[owner >= len(mesh.skin) + len(mesh.eyes)] = MOUTH
+    return Warped(texture, part, dense[:, :, 5:])
+
+
+def _sample(picture: Picture, at: FloatArray) -> FloatArray:
+    sampled = cv2.remap(
+        picture,
+        np.ascontiguousarray(at[:, :, 0]),
+        np.ascontiguousarray(at[:, :, 1]),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return sampled.astype(np.float32)
+
+
+def _reduced(source: Picture, source_points: Points, points: Points) -> tuple[Picture, Points]:
+    """The source's face cut out, and reduced to about the size it is wanted in."""
+    low = source_points[:, :2].min(axis=0)
+    high = source_points[:, :2].max(axis=0)
+    height, width = source.shape[:2]
+    margin = 0.1 * (high - low)
+    first = np.clip(np.floor(low - margin).astype(int), 0, [width - 1, height - 1])
+    last = np.clip(np.ceil(high + margin).astype(int), first + 1, [width, height])
+    cut = source[first[1] : last[1], first[0] : last[0]]
+    moved = source_points - [first[0], first[1], 0.0]
+    shrink = float(np.ptp(source_points[:, :2], axis=0).max() / max(1.0, np.ptp(points[:, :2], axis=0).max()))
+    if shrink < MAX_SHRINK:
+        return cut, moved
+    size = np.maximum(1, np.round(np.array(cut.shape[1::-1]) / shrink)).astype(int)
+    ratio = size / np.array(cut.shape[1::-1])
+    small = cv2.resize(cut, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+    scale = np.array([ratio[0], ratio[1], ratio.mean()])
+    return small, (moved + [0.5, 0.5, 0.0]) * scale - [0.5, 0.5, 0.0]
+
+
+def _facing(points: Points) -> Points:
+    """How well every point of a mesh is seen, (468,): 1 faced, 0 turned away."""
+    triangles = template().triangles
+    a, b, c = (points[triangles[:, corner]] for corner in range(3))
+    normals = np.cross(b - a, c - a)  # length is twice the area, so large triangles count more
+    total = np.zeros_like(points)
+    for corner in range(3):
+        np.add.at(total, triangles[:, corner], normals)
+    cosine = total[:, 2] / np.maximum(np.linalg.norm(total, axis=1), 1e-9)
+    facing: Points = np.clip((cosine - FACING_NONE) / (FACING_FULL - FACING_NONE), 0.0, 1.0)
+    return facing
+
+
+def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tuple[Picture, NDArray[np.bool_]]:
+    """Moves the mesh points `old` of the target picture to `new`, smoothly, and nothing outside the region's ellipse.
+
+    Args:
+        target: the whole picture (H, W, 3).
+        old, new: (468, 3), pixels of the whole picture.
+
+    Returns:
+        The region (h, w, 3), and where it was moved at all (h, w); elsewhere it equals the target.
+    """
+    original = target[region.rows, region.columns]
+    angles = np.linspace(0.0, 2 * np.pi, BORDER_KNOTS, endpoint=False)
+    border = np.stack([np.cos(angles), np.sin(angles)], axis=1) * region.radii + region.centre
+    knots = np.concatenate([new[KNOTS, :2], border])
+    moves = np.concatenate([old[KNOTS, :2] - new[KNOTS, :2], np.zeros((BORDER_KNOTS, 2))])
+    if float(np.abs(moves).max()) < MIN_MOVE_PX:
+        return original.copy(), np.zeros(original.shape[:2], np.bool_)
+    unit = max(region.radii)
+    steps_x = np.linspace(region.left, region.left + region.width - 1, GRID)
+    steps_y = np.linspace(region.top, region.top + region.height - 1, GRID)
+    coarse = _spline(knots / unit, moves, steps_x / unit, steps_y / unit)
+    field = cv2.resize(coarse, (region.width, region.height), interpolation=cv2.INTER_CUBIC)
+    x = np.arange(region.width, dtype=np.float32)[np.newaxis, :] + np.float32(region.left)
+    y = np.arange(region.height, dtype=np.float32)[:, np.newaxis] + np.float32(region.top)
+    radius = np.sqrt(((x - region.centre[0]) / region.radii[0]) ** 2 + ((y - region.centre[1]) / region.radii[1]) ** 2)
+    window = np.clip((1.0 - radius) / 0.15, 0.0, 1.0).astype(np.float32)
+    field *= (window * window * (3 - 2 * window))[:, :, np.newaxis]
+    moved = (np.abs(field) > MIN_MOVE_PX).any(axis=2)
+    warped = cv2.remap(
+        target, x + field[:, :, 0], y + field[:, :, 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    )
+    warped[~moved] = original[~moved]
+    return warped, moved
+
+
+MIN_MOVE_PX: Final = 0.02
+KNOTS: Final = np.array(
+    sorted({*FACE_OVAL, *RIGHT_EYE, *LEFT_EYE, *RIGHT_BROW, *LEFT_BROW, *INNER_LIPS, *OUTER_LIPS, *NOSE_OUTLINE})
+)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _kernel(dx: float, dy: float) -> float:
+    squared = dx * dx + dy * dy
+    return 0.0 if squared < 1e-18 else squared * np.log(squared)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _kernel_matrix(knots: Points) -> Points:
+    n = knots.shape[0]
+    matrix = np.zeros((n + 3, n + 3))
+    for i in range(n):
+        for j in range(n):
+            matrix[i, j] = _kernel(knots[i, 0] - knots[j, 0], knots[i, 1] - knots[j, 1])
+        matrix[i, n] = matrix[n, i] = 1.0
+        matrix[i, n + 1] = matrix[n + 1, i] = knots[i, 0]
+        matrix[i, n + 2] = matrix[n + 2, i] = knots[i, 1]
+        matrix[i, i] = 1e-6
+    return matrix
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _evaluate(knots: Points, weights: Points, x: Points, y: Points, out: FloatArray) -> None:
+    n = knots.shape[0]
+    for row in range(y.shape[0]):
+        for column in range(x.shape[0]):
+            u = weights[n, 0] + weights[n + 1, 0] * x[column] + weights[n + 2, 0] * y[row]
+            v = weights[n, 1] + weights[n + 1, 1] * x[column] + weights[n + 2, 1] * y[row]
+            for i in range(n):
+                k = _kernel(x[column] - knots[i, 0], y[row] - knots[i, 1])
+                u += weights[i, 0] * k
+                v += weights[i, 1] * k
+            out[row, column, 0] = u
+            out[row, column, 1] = v
+
+
+def _spline(knots: Points, values: Points, x: Points, y: Points) -> FloatArray:
+    """Thin-plate spline through `values` (n, 2) at `knots` (n, 2), on the grid of x and y: (len(y), len(x), 2)."""
+    matrix = _kernel_matrix(knots)
+    weights = np.linalg.solve(matrix, np.concatenate([values, np.zeros((3, 2))]))
+    out = np.empty((len(y), len(x), 2), np.float32)
+    _evaluate(knots, weights, x, y, out)
+    return out
+
+
+@lru_cache(maxsize=1)
+def warm() -> None:
+    """Compiles the numeric loops, so that the first request does not wait for them."""
+    _spline(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.zeros((4, 2)), np.zeros(2), np.zeros(2))
+    points = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0]], np.float32)
+    rasterise(points, np.array([[0, 1, 2]], np.int32), points, 3, 3)
