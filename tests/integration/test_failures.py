@@ -1,0 +1,236 @@
+"""What a user sees when stages are killed, stopped, too slow or too busy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import likeness
+from likeness._stack import State
+from likeness._stack.process import ServerProcess
+from likeness.v1 import encoder_pb2, vocoder_pb2
+from services.common.audio import FloatArray, acoustic_frames
+from services.common.decode import decode_audio
+from services.common.rpc_status import from_rpc
+from services.common.wire import frames_to_wire, samples_to_s16
+from tests.integration.conftest import (
+    PERSONA,
+    EncoderServiceStub,
+    OwnServer,
+    RunningStack,
+    VocoderServiceStub,
+    eventually,
+    metric,
+)
+
+LONG_TEXT = " ".join(["Several people were waiting outside the bank while heavy rain fell on the coast."] * 20)
+
+
+class HeldCall:
+    """A call whose requests we send one by one, so that it is under way for as long as we like."""
+
+    def __init__(self, server: ServerProcess, timeout_s: float | None = 60.0) -> None:
+        self.server = server
+        self.channel = grpc.insecure_channel(server.spec.address)
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        samples = decode_audio(PERSONA.read_bytes()).samples[:32_000]
+        if server.spec.name == "vocoder":
+            stub = VocoderServiceStub(self.channel)
+            self.answers = stub.SynthesizeWaveform(iter(self._requests.get, None), timeout=timeout_s)
+            self.message: Any = vocoder_pb2.SynthesizeWaveformRequest(frames=frames_to_wire(acoustic_frames(samples)))
+        else:
+            self.answers = EncoderServiceStub(self.channel).EmbedSpeech.future(
+                iter(self._requests.get, None), timeout=timeout_s
+            )
+            self.message = encoder_pb2.EmbedSpeechRequest(samples_s16=samples_to_s16(samples)[:65_536])
+        self.send()
+
+    def send(self) -> None:
+        self._requests.put(self.message)
+
+    def finish(self) -> Any:
+        """Ends the requests and waits for the rest of the answers."""
+        self._requests.put(None)
+        result = list(self.answers) if self.server.spec.name == "vocoder" else self.answers.result()
+        self.channel.close()
+        return result
+
+    def inflight(self) -> float:
+        return metric(self.server.spec.metrics_port, "likeness_inflight")
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[..., HeldCall]]:
+    held: list[HeldCall] = []
+
+    def start(server: ServerProcess, timeout_s: float | None = 60.0) -> HeldCall:
+        call = HeldCall(server, timeout_s)
+        held.append(call)
+        assert eventually(lambda: call.inflight() >= 1)
+        return call
+
+    yield start
+    for call in held:
+        call.answers.cancel()
+        call.channel.close()
+
+
+def test_a_stage_killed_in_mid_request_is_a_503_and_comes_back(
+    running: RunningStack, client: likeness.Client, voice: likeness.Voice
+) -> None:
+    """A long text is being spoken when the kernel kills the vocoder. The caller learns which stage is away; the stack
+    starts it again and says so; the next request is served."""
+    from tests.integration.test_speech import SENTENCE
+
+    before = client.speak(SENTENCE, voice=voice.id, seed=9).audio
+    failures: list[likeness.LikenessAPIError] = []
+
+    def speak() -> None:
+        try:
+            client._transport.request(  # not streamed, so that the failure can be told in the answer
+                "POST", "/v1/audio/speech", json={"input": LONG_TEXT, "voice": voice.id, "stream": False}
+            )
+        except likeness.LikenessAPIError as error:
+            failures.append(error)
+
+    caller = threading.Thread(target=speak)
+    caller.start()
+    assert eventually(lambda: running.metric("vocoder", "likeness_inflight") >= 1)
+    os.kill(running.stack.pids["vocoder"], signal.SIGKILL)
+    caller.join(60)
+    (error,) = failures
+    assert (error.status, error.reason) == (503, "STAGE_UNAVAILABLE")
+    assert "vocoder" in error.detail and error.retry_after_s is not None
+
+    assert running.stack.wait_state("vocoder", State.READY, 60)
+    told = [event.detail for event in running.events if event.server == "vocoder"]
+    assert any("ended (SIGKILL); starting it again" in detail for detail in told)
+
+    def speaks_again() -> bool:
+        try:
+            return client.speak(SENTENCE, voice=voice.id, seed=9).audio == before
+        except likeness.LikenessAPIError as error:
+            assert error.status == 503
+            return False
+
+    assert eventually(speaks_again, 30)
+
+
+def test_a_stream_that_breaks_is_no_short_speech(
+    running: RunningStack, client: likeness.Client, voice: likeness.Voice
+) -> None:
+    """Once audio flows the status is out; the connection then ends without a proper end, which clients notice."""
+    killed = threading.Event()
+
+    def receive(chunk: bytes) -> None:
+        if not killed.is_set():
+            killed.set()
+            os.kill(running.stack.pids["synthesizer"], signal.SIGKILL)
+
+    with pytest.raises(likeness.LikenessConnectionError):
+        client.speak(LONG_TEXT, voice=voice.id, to=receive)
+    assert running.stack.wait_state("synthesizer", State.WAITING, 10) or running.stack.states["synthesizer"]
+    assert running.stack.wait_state("synthesizer", State.READY, 60)
+
+
+@pytest.mark.parametrize("stage", ["vocoder", "encoder"])
+def test_sigterm_drains(own_server: OwnServer, hold: Callable[..., HeldCall], stage: str) -> None:
+    """The call under way is finished, a new one is refused, and the process ends with 0."""
+    server = own_server(stage)
+    call = hold(server)
+    second = grpc.insecure_channel(server.spec.address)
+    grpc.channel_ready_future(second).result(10)
+    server.terminate()
+    time.sleep(1.0)  # longer than drain_wait_s: new calls are refused now
+    assert server.exit_code is None, "it waits for the call under way"
+    with pytest.raises(grpc.RpcError) as refused:
+        if stage == "vocoder":
+            list(VocoderServiceStub(second).SynthesizeWaveform(iter([call.message]), timeout=10))
+        else:
+            EncoderServiceStub(second).EmbedSpeech(iter([call.message]), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    second.close()
+    call.send()
+    result = call.finish()
+    if stage == "vocoder":
+        assert sum(len(answer.samples_s16) for answer in result) == 2 * 2 * 32_000, "both messages became samples"
+    else:
+        assert len(result.profile.embedding) == 256
+    assert server.wait(20) == 0
+
+
+def test_an_idle_stage_ends_at_once(own_server: OwnServer) -> None:
+    server = own_server("vocoder")
+    server.terminate()
+    assert server.wait(10) == 0
+
+
+@pytest.mark.parametrize("stage", ["vocoder", "encoder"])
+def test_an_expired_deadline_never_reaches_the_model(
+    own_server: OwnServer, hold: Callable[..., HeldCall], stage: str
+) -> None:
+    """One call holds the only slot; the next one's time passes in the queue. The model runs for the first alone."""
+    server = own_server(stage, max_concurrency=1)
+    call = hold(server)
+    late = HeldCall(server, timeout_s=0.4)
+    with pytest.raises(grpc.RpcError) as expired:
+        late.finish()
+    assert expired.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    call.finish()
+    port = server.spec.metrics_port
+    assert eventually(lambda: metric(port, "likeness_requests_total", code="DEADLINE_EXCEEDED") == 1)
+    assert eventually(lambda: metric(port, "likeness_requests_total", code="OK") == 1)
+    assert metric(port, "likeness_real_time_factor_count", stage=stage) == 1
+
+
+def test_a_full_queue_is_resource_exhausted(own_server: OwnServer, hold: Callable[..., HeldCall]) -> None:
+    server = own_server("vocoder", max_concurrency=1, max_queue_size=0)
+    call = hold(server)
+    with pytest.raises(grpc.RpcError) as full:
+        HeldCall(server).finish()
+    told = from_rpc(full.value)
+    assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert told.reason == "QUEUE_FULL" and told.retry_after_s
+    assert sum(len(answer.samples_s16) for answer in call.finish()) > 0, "the call under way was not disturbed"
+
+
+def test_a_full_queue_is_429_with_retry_after(
+    own_server: OwnServer,
+    own_gateway: Callable[[Mapping[str, ServerProcess]], str],
+    hold: Callable[..., HeldCall],
+) -> None:
+    vocoder = own_server("vocoder", max_concurrency=1, max_queue_size=0)
+    url = own_gateway({"vocoder": vocoder})
+    with likeness.Client(url, timeout=60) as client:
+        consent = client.voice_consents.create(who="Juniper", kind="synthetic", evidence="examples/persona")
+        voice = client.voices.enrol("juniper", PERSONA, consent=consent.id)
+        call = hold(vocoder)
+        with pytest.raises(likeness.LikenessAPIError) as full:
+            client.speak("Hello there.", voice=voice.id)
+        assert (full.value.status, full.value.reason) == (429, "QUEUE_FULL")
+        assert full.value.retry_after_s is not None and full.value.retry_after_s >= 1
+        call.finish()
+        assert len(client.speak("Hello there.", voice=voice.id).audio) > 10_000
+
+
+def test_calls_beyond_the_slots_wait_for_their_turn(own_server: OwnServer) -> None:
+    """Six calls at one slot: all are served, one after the other, and give what one alone gives."""
+    server = own_server("vocoder", max_concurrency=1, max_queue_size=8)
+
+    def call(_: int) -> FloatArray:
+        answers = HeldCall(server).finish()
+        return np.frombuffer(b"".join(answer.samples_s16 for answer in answers), "<i2").astype(np.float32)
+
+    alone = call(0)
+    with ThreadPoolExecutor(6) as pool:
+        assert all(np.array_equal(result, alone) for result in pool.map(call, range(6)))

@@ -1,0 +1,22 @@
+"""The whole point: words that were typed are heard. An independent recogniser (pocketsphinx) judges."""
+
+from __future__ import annotations
+
+import likeness
+from benchmarks.recognition import recognise, word_errors, words
+from benchmarks.sentences import SENTENCES
+from services.common.decode import decode_audio
+
+# Word error rate over these five sentences; see the model cards for larger measurements.
+HIGHEST_WORD_ERROR_RATE = 0.45
+
+
+def test_most_words_are_recognised(client: likeness.Client, voice: likeness.Voice) -> None:
+    errors = total = 0
+    for sentence in SENTENCES[1:6]:
+        said = words(sentence)
+        heard = recognise(decode_audio(client.speak(sentence, voice=voice.id, seed=1).audio).samples)
+        errors += word_errors(said, heard)
+        total += len(said)
+        print(f"{sentence} -> {' '.join(heard)}")
+    assert errors / total < HIGHEST_WORD_ERROR_RATE
