@@ -57,6 +57,9 @@ def swap_picture(gateway: Gateway, order: SwapOrder, *, tenant: str, request_id:
     Raises:
         LikenessError: NOT_FOUND, CONSENT_*, MEDIA_*, FACE_*, INVALID_FIELD, and what the stage failed with.
     """
+    if (order.target is None) == (order.target_media_id is None):
+        detail = "Give one target: either a picture file, or the id of media that are here."
+        raise LikenessError("INVALID_FIELD", detail, field="target")
     with gateway.database.session() as session:
         face = find_named(session, Face, tenant, order.face, what="face", field="face")
         consent = require_live_consent(session, tenant, face.consent_id, subject="face", use="swap", field="face")
@@ -109,9 +112,7 @@ def _swap(
     started_at: float,
 ) -> _Swapped:
     target_field = "target" if target is None else "target_media"
-    target_bytes = order.target if target is None else media_bytes(gateway, target)
-    if target_bytes is None:
-        raise LikenessError("INVALID_FIELD", "A target is needed: a picture file or the id of media.", field="target")
+    target_bytes = (order.target or b"") if target is None else media_bytes(gateway, target)
     target_type = picture_content_type(target_bytes, field=target_field)
     names = {"source": "face", "target": target_field, "options.shape_strength": "shape_strength"}
     names |= {"source.media": "face", "target.media": target_field, "options.feather": "feather"}

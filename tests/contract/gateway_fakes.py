@@ -201,9 +201,10 @@ class FakeStages:
     """All four, on free ports; stages can be stopped one by one."""
 
     def __init__(self, data_dir: Path, **synthesizer_settings: Any) -> None:
-        common = {"data_dir": data_dir, "drain_wait_s": 0.0, "drain_grace_s": 0.2, "log_level": "error"}
+        common: dict[str, Any] = {"data_dir": data_dir, "drain_wait_s": 0.0, "drain_grace_s": 0.2, "log_level": "error"}
         settings = StageSettings(**{"max_concurrency": 8, **common})
         narrow = StageSettings(**{"max_concurrency": 8, **common, **synthesizer_settings})
+        self.data_dir = data_dir
         self.doings = Doings()
         self.servers = {
             "encoder": self._start(settings, "Encoder", FakeEncoder(), encoder_pb2, encoder_pb2_grpc),
@@ -227,12 +228,16 @@ class FakeStages:
         )
         return server.start()
 
-    def targets(self) -> dict[str, str]:
+    def targets(self) -> dict[str, Any]:
         """Settings of a gateway that is to use these stages."""
         return {f"{name}_target": f"127.0.0.1:{server.port}" for name, server in self.servers.items()}
 
     def stop(self, name: str) -> None:
         self.servers.pop(name).drain()
+
+    def restart_vocoder(self, port: int) -> None:
+        settings = StageSettings(port=port, data_dir=self.data_dir, drain_wait_s=0.0, log_level="error")
+        self.servers["vocoder"] = self._start(settings, "Vocoder", FakeVocoder(), vocoder_pb2, vocoder_pb2_grpc)
 
     def close(self) -> None:
         self.doings.go_on.set()

@@ -59,10 +59,11 @@ class Stack:
         """The record of a finished job."""
 
         def finished() -> dict[str, Any] | None:
-            job: dict[str, Any] = self.client.get(f"/v1/jobs/{response.headers['X-Likeness-Job']}").json()
-            return None if job["status"] == "processing" else job
+            record: dict[str, Any] = self.client.get(f"/v1/jobs/{response.headers['X-Likeness-Job']}").json()
+            return None if record["status"] == "processing" else record
 
-        return wait_for(finished)
+        job: dict[str, Any] = wait_for(finished)
+        return job
 
 
 @pytest.fixture(scope="module")

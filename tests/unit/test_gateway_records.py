@@ -1,0 +1,159 @@
+"""Ids, database, jobs, settings: the plain parts of the gateway."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.errors import LikenessError
+from services.gateway.db import Consent, Database, Job, find, get_page
+from services.gateway.ids import new_id
+from services.gateway.jobs import end_job, fail_orphans, start_job
+from services.gateway.settings import GatewaySettings
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path / 'deep' / 'likeness.db'}")
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
+def add_job(database: Database) -> str:
+    with database.session() as session:
+        job = start_job(
+            session, tenant="local", kind="speech", request_id="r", consent_id="c", likeness_id="v", parameters={}
+        )
+    return job.id
+
+
+def read_job(database: Database, job_id: str) -> Job:
+    with database.session() as session:
+        return find(session, Job, "local", job_id, what="job")
+
+
+def test_ids_sort_by_creation_and_never_repeat() -> None:
+    ids = [new_id("job") for _ in range(2000)]
+    assert ids == sorted(set(ids))
+    assert all(re.fullmatch(r"job_[0-9a-f]{28}", made) for made in ids)
+
+
+def test_ids_of_many_threads_never_repeat() -> None:
+    made: list[str] = []
+    threads = [threading.Thread(target=lambda: made.extend(new_id("x") for _ in range(200))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 1600
+
+
+def test_preparing_twice_changes_nothing(database: Database) -> None:
+    job_id = add_job(database)
+    database.prepare()
+    assert read_job(database, job_id).state == "processing"
+
+
+def test_failed_session_is_undone(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.session() as session:
+        start_job(session, tenant="local", kind="swap", request_id="", consent_id="", likeness_id="", parameters={})
+        raise RuntimeError
+    with database.session() as session:
+        assert get_page(session, Job, "local", after=None, limit=10).records == []
+
+
+@given(moment=st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1)), hours=st.integers(-12, 14))
+def test_points_in_time_come_back_in_utc(
+    tmp_path_factory: pytest.TempPathFactory, moment: datetime, hours: int
+) -> None:
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('db') / 'likeness.db'}")
+    database.prepare()
+    aware = moment.replace(tzinfo=timezone(timedelta(hours=hours)))
+    fields = {"subject": "voice", "who": "x", "kind": "synthetic", "uses": ["speech"], "evidence": "y"}
+    with database.session() as session:
+        session.add(Consent(id="cons_1", expires_at=aware, **fields))
+    with database.session() as session:
+        found = find(session, Consent, "local", "cons_1", what="consent").expires_at
+    database.close()
+    assert found == aware
+    assert found is not None
+    assert found.utcoffset() == timedelta(0)
+
+
+def test_pages_walk_through_all_records_once(database: Database) -> None:
+    ids = [add_job(database) for _ in range(7)]
+    walked: list[str] = []
+    after, more = None, True
+    while more:
+        with database.session() as session:
+            page = get_page(session, Job, "local", after=after, limit=3)
+        walked += [job.id for job in page.records]
+        after, more = walked[-1], page.has_more
+    assert walked == ids[::-1]
+
+
+def test_records_of_another_tenant_do_not_exist(database: Database) -> None:
+    job_id = add_job(database)
+    with database.session() as session:
+        assert get_page(session, Job, "other", after=None, limit=3).records == []
+        with pytest.raises(LikenessError, match="There is no job"):
+            find(session, Job, "other", job_id, what="job")
+
+
+def test_a_job_ends_once(database: Database) -> None:
+    job_id = add_job(database)
+    end_job(database, job_id, "succeeded", figures={"seconds": 1.0})
+    end_job(database, job_id, "failed", figures={}, error=LikenessError("INTERNAL", "too late"))
+    job = read_job(database, job_id)
+    assert (job.state, job.figures, job.error) == ("succeeded", {"seconds": 1.0}, None)
+    assert job.finished_at is not None
+    assert job.finished_at >= job.created_at
+
+
+def test_orphans_are_failed_and_finished_jobs_are_not(database: Database) -> None:
+    finished, orphan = add_job(database), add_job(database)
+    end_job(database, finished, "succeeded", figures={})
+    assert fail_orphans(database) == 1
+    assert read_job(database, finished).state == "succeeded"
+    told = read_job(database, orphan)
+    assert (told.state, (told.error or {})["reason"]) == ("failed", "CANCELLED")
+    assert fail_orphans(database) == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_served_without_more(host: str) -> None:
+    assert GatewaySettings(host=host).refusal_to_listen() is None
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "likeness.example"])
+def test_other_addresses_need_a_yes(host: str) -> None:
+    refusal = GatewaySettings(host=host).refusal_to_listen()
+    assert refusal is not None
+    assert host in refusal
+    assert "LIKENESS_ALLOW_UNAUTHENTICATED" in refusal
+    assert GatewaySettings(host=host, allow_unauthenticated=True).refusal_to_listen() is None
+
+
+def test_database_lies_in_the_data_folder_unless_told_otherwise(tmp_path: Path) -> None:
+    assert GatewaySettings(data_dir=tmp_path).resolved_database_url == f"sqlite:///{tmp_path / 'likeness.db'}"
+    assert GatewaySettings(database_url="postgresql://db/x").resolved_database_url == "postgresql://db/x"
+
+
+def test_sqlite_keeps_a_write_ahead_log(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_utc_now_is_what_records_are_stamped_with(database: Database) -> None:
+    before = datetime.now(UTC)
+    created_at = read_job(database, add_job(database)).created_at
+    assert before <= created_at <= datetime.now(UTC)
