@@ -6,9 +6,10 @@ import threading
 from types import TracebackType
 from typing import Final, Self
 
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from likeness._cli.output import errors
+from likeness._cli.output import complain, errors
 from likeness._stack import Stack, StackEvent, State
 
 _STYLE: Final = {
@@ -20,6 +21,14 @@ _STYLE: Final = {
 }
 
 
+class _Detail(ProgressColumn):
+    """What a server said last."""
+
+    def render(self, task: Task) -> Text:
+        detail = task.fields["detail"]
+        return detail if isinstance(detail, Text) else Text(str(detail))
+
+
 class StackView:
     """Give `on_event` to the stack; within the context the start is shown live, elsewhere each event is a line."""
 
@@ -27,20 +36,19 @@ class StackView:
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self.quiet = False
 
     def on_event(self, event: StackEvent) -> None:
+        # While the stack starts, a failure ends it and is told with its log by whoever called; later it is told here.
+        detail = event.detail.partition(". The end of")[0] if self._progress is not None else event.detail
+        style = _STYLE[event.state]
         with self._lock:
             task = self._tasks.get(event.server)
             if self._progress is not None and task is not None and errors.is_terminal:
-                style = _STYLE[event.state]
-                self._progress.update(task, detail=f"[{style}]{event.detail}[/]" if style else event.detail)
+                self._progress.update(task, detail=Text(detail, style))
                 if event.state in (State.READY, State.FAILED):
                     self._progress.stop_task(task)
-            elif not self.quiet or event.state in (State.WAITING, State.FAILED):
-                errors.print(
-                    f"{event.server:12} {event.detail}", style=_STYLE[event.state], markup=False, highlight=False
-                )
+            else:
+                complain(f"{event.server:12} {detail}", style=style)
 
     def starting(self, stack: Stack) -> _Starting:
         return _Starting(self, stack)
@@ -54,7 +62,7 @@ class _Starting:
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:12}", markup=False),
-            TextColumn("{task.fields[detail]}"),
+            _Detail(),
             TimeElapsedColumn(),
             console=errors,
         )
