@@ -70,6 +70,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
         static_url_path="/web",
     )
     app.extensions["likeness"] = gateway
+    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     if settings.is_loopback:
         # A page of another site whose name points at this machine must not reach it (DNS rebinding).

@@ -17,6 +17,18 @@ _DESCRIPTION: Final = (
 )
 
 
+_TAGS: Final = (  # in the order in which a newcomer meets them
+    "Voice consents",
+    "Voices",
+    "Speech",
+    "Face consents",
+    "Faces",
+    "Swaps",
+    "Jobs",
+    "Media",
+    "Models",
+    "Operation",
+)
 _SCHEMAS: Final = "#/components/schemas/"
 
 
@@ -41,6 +53,7 @@ def register_openapi(app: APIFlask) -> None:
         schemas.update(schema.pop("$defs", {}))
         schemas["Problem"] = schema
         spec = _with_plain_names(spec)
+        spec["tags"] = [{"name": name} for name in _TAGS]
         for rule in app.url_map.iter_rules():
             path = spec["paths"].get(re.sub(r"<(?:[^<:>]+:)?([^<>]+)>", r"{\1}", rule.rule), {})
             for method in rule.methods or ():

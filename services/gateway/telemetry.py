@@ -78,5 +78,11 @@ def _finish(response: Response) -> Response:
     http_seconds.labels(request.method, route).observe(elapsed_s)
     if request.path not in QUIET_PATHS:
         fields = {"method": request.method, "route": route, "status": response.status_code}
-        _log.info("%s %s %d", request.method, request.path, response.status_code, extra=fields | {"seconds": elapsed_s})
+        _log.info(
+            "%s %s %d",
+            request.method,
+            request.path,
+            response.status_code,
+            extra=fields | {"seconds": round(elapsed_s, 4)},
+        )
     return response

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.errors import LikenessError
@@ -70,19 +70,24 @@ def test_failed_session_is_undone(database: Database) -> None:
         assert get_page(session, Job, "local", after=None, limit=10).records == []
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    opened = Database(f"sqlite:///{tmp_path_factory.mktemp('records') / 'likeness.db'}")
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
+@settings(max_examples=25)
 @given(moment=st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1)), hours=st.integers(-12, 14))
-def test_points_in_time_come_back_in_utc(
-    tmp_path_factory: pytest.TempPathFactory, moment: datetime, hours: int
-) -> None:
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('db') / 'likeness.db'}")
-    database.prepare()
+def test_points_in_time_come_back_in_utc(shared: Database, moment: datetime, hours: int) -> None:
     aware = moment.replace(tzinfo=timezone(timedelta(hours=hours)))
+    consent_id = new_id("cons")
     fields = {"subject": "voice", "who": "x", "kind": "synthetic", "uses": ["speech"], "evidence": "y"}
-    with database.session() as session:
-        session.add(Consent(id="cons_1", expires_at=aware, **fields))
-    with database.session() as session:
-        found = find(session, Consent, "local", "cons_1", what="consent").expires_at
-    database.close()
+    with shared.session() as session:
+        session.add(Consent(id=consent_id, expires_at=aware, **fields))
+    with shared.session() as session:
+        found = find(session, Consent, "local", consent_id, what="consent").expires_at
     assert found == aware
     assert found is not None
     assert found.utcoffset() == timedelta(0)

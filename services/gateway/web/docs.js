@@ -103,7 +103,8 @@ async function show() {
       groups.set(tag, [...(groups.get(tag) || []), [path, method, item[method]]]);
     }
   }
-  for (const [tag, operations] of groups) {
+  for (const tag of [...new Set([...(spec.tags || []).map(({ name }) => name), ...groups.keys()])].filter((name) => groups.has(name))) {
+    const operations = groups.get(tag);
     document.querySelector("#contents").append(element("strong", tag), ...operations.map(([path, , operation]) =>
       element("a", operation.summary || path, { href: `#${operation.operationId}` })));
     document.querySelector("#operations").append(element("h2", tag), ...operations.map((each) => showOperation(...each)));
