@@ -28,6 +28,7 @@ class SpeakerNetwork:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other stages want the cores too
         available = onnxruntime.get_available_providers()
         try:
             self._session: Any = onnxruntime.InferenceSession(
