@@ -199,7 +199,7 @@ def squeezed(chunks: Iterator[FloatArray], frame_count: int, squeeze: float) -> 
         share = (wanted - lower).astype(np.float32)[:, None]
         yield (1.0 - share) * window[lower] + share * window[upper]
         done = stop
-        keep = len(window) if complete else int(positions[min(done, total - 1)]) - first
+        keep = min(int(positions[min(done, total - 1)]) - first, len(window))
         window, first = window[keep:], first + keep
 
 

@@ -33,6 +33,7 @@ OPSET: Final = 17
 GRAPHS: Final = ("encoder", "decoder", "postnet")
 MODEL_NAME: Final = "synthesizer-nat"
 LIVELINESS_UTTERANCES: Final = 48
+LIVELINESS_RANGE: Final = (1.0, 1.25)  # more would blow up errors too
 SPEECH_LEVEL: Final = -1.0  # mean of the normalised bands above which a frame counts as speech
 
 
@@ -135,7 +136,7 @@ def liveliness(model: Synthesizer, corpus: Corpus) -> list[float]:
         made.append(_speech(model.postnet(model.decoder.generate(inputs)), batch))
         true.append(_speech(batch.frames, batch))
     ratio = torch.cat(true).std(dim=0) / torch.cat(made).std(dim=0)
-    return [round(float(value), 4) for value in ratio]
+    return [round(float(np.clip(value, *LIVELINESS_RANGE)), 4) for value in ratio]
 
 
 def _add_metadata(path: Path, metadata: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ HARD_SENTENCES = [
     ("Exactly 1000000 grains", "exactly one million grains"),
     ("Pi is 3.14159.", "pi is three point one four one five nine"),
     ("It fell by -0.5 points", "it fell by minus zero point five points"),
-    ("1,234,567.89 in total", "one million two hundred and thirty four thousand five hundred and sixty seven point eight nine in total"),
+    ("1,002,003.45 in total", "one million two thousand and three point four five in total"),
     ("Agent 007 arrived", "agent zero zero seven arrived"),
     ("Add 2 + 2 = 4", "add two plus two equals four"),
     ("About 12% of them", "about twelve percent of them"),

@@ -1,0 +1,219 @@
+"""Training, resuming and export on a few utterances made by formula."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from services.common.audio import FRAME_CHANNELS  # noqa: E402
+from services.common.models import Registry  # noqa: E402
+from services.synthesizer import export as export_module  # noqa: E402
+from services.synthesizer import train as train_module  # noqa: E402
+from services.synthesizer.dataset import Corpus, is_held_out  # noqa: E402
+from services.synthesizer.export import EncoderGraph  # noqa: E402
+from services.synthesizer.model import ModelConfig, Synthesizer, upsample  # noqa: E402
+from services.synthesizer.network import EncodedPhrase, Network  # noqa: E402
+from services.synthesizer.network import upsample as upsample_serving  # noqa: E402
+from services.synthesizer.prepare import Utterance  # noqa: E402
+from services.synthesizer.space import normalise  # noqa: E402
+from services.synthesizer.text import to_symbols  # noqa: E402
+from services.synthesizer.text.symbols import SYMBOL_IDS  # noqa: E402
+from services.synthesizer.train import Trainer, losses, train  # noqa: E402
+from tests.unit.test_synthesizer_space import make_profile, speech_like  # noqa: E402
+
+STYLES = ("rms", "slt")
+TINY = ModelConfig(
+    styles=STYLES, width=16, convolutions=1, style_width=4, speaker_width=4, duration_width=8, prenet_width=8,
+    decoder_width=16, postnet_width=8, postnet_convolutions=2,
+)  # fmt: skip
+WORDS = ("garden", "window", "river", "yellow", "bicycle", "winter")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder as `prepare` writes it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    profiles = {f"{style}@1.00": make_profile(index) for index, style in enumerate(STYLES)}
+    rng = np.random.default_rng(0)
+    texts = [f"{a} {b}" for a in WORDS for b in WORDS if a != b]
+    texts += [text for n in range(2000) if is_held_out(text := f"river {n}")][:3]
+    first = 0
+    frames, lines = [], []
+    for index, text in enumerate(texts):
+        sequence = to_symbols(text.split()[:1] if text[-1].isdigit() else text.split())
+        durations = rng.uniform(2, 6, len(sequence))
+        count = round(float(durations.sum()))
+        speaker = f"{STYLES[index % 2]}@1.00"
+        spoken = speech_like(profiles[speaker], count, index) + np.float32(1.5)  # something to learn
+        frames.append(spoken.astype(np.float16))
+        utterance = Utterance(
+            speaker=speaker,
+            voice=STYLES[index % 2],
+            first_frame=first,
+            frame_count=count,
+            symbols=list(sequence.symbols),
+            word_edges=list(sequence.word_edges),
+            durations=(durations * count / durations.sum()).tolist(),
+            text=text,
+        )
+        lines.append(json.dumps(asdict(utterance)))
+        first += count
+    (folder / "frames.f16").write_bytes(np.concatenate(frames).tobytes())
+    (folder / "utterances.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "speakers.json").write_text(json.dumps({n: json.loads(p.to_json()) for n, p in profiles.items()}))
+    (folder / "card.json").write_text(json.dumps({"hours": 0.01}))
+    return folder
+
+
+def make_trainer(data: Path, out: Path) -> Trainer:
+    out.mkdir(exist_ok=True)
+    (out / "config.json").write_text(json.dumps(asdict(TINY)))
+    return Trainer(Corpus(data, STYLES, TINY.reduction), TINY, out, torch.device("cpu"), seed=0)
+
+
+def test_batches_hold_what_was_prepared(data: Path) -> None:
+    corpus = Corpus(data, STYLES, TINY.reduction)
+    assert corpus.validation and corpus.training
+    utterances = corpus.training[:3]
+    batch = corpus.collate(utterances)
+    assert batch.frames.shape[1] % TINY.reduction == 0
+    for i, utterance in enumerate(utterances):
+        assert float(batch.durations[i].sum()) == pytest.approx(utterance.frame_count, abs=0.01)
+        assert float(batch.frame_mask[i].sum()) == utterance.frame_count
+        assert [SYMBOL_IDS[s] for s in utterance.symbols] == batch.symbols[i, : len(utterance.symbols)].tolist()
+        raw = np.fromfile(data / "frames.f16", np.float16).reshape(-1, FRAME_CHANNELS)
+        spoken = raw[utterance.first_frame : utterance.first_frame + utterance.frame_count].astype(np.float32)
+        expected = normalise(spoken, corpus.profiles[utterance.speaker])
+        np.testing.assert_allclose(batch.frames[i, : utterance.frame_count].numpy(), expected, atol=1e-6)
+
+
+def test_a_batch_gives_each_utterance_what_it_gets_alone(data: Path) -> None:
+    torch.manual_seed(0)
+    corpus = Corpus(data, STYLES, TINY.reduction)
+    model = Synthesizer(TINY).eval()
+    utterances = sorted(corpus.training[:5], key=lambda u: u.frame_count)
+    with torch.no_grad():
+        together = corpus.collate(utterances)
+        steps = together.frames.shape[1] // TINY.reduction
+        inputs, durations = model.step_inputs(
+            together.symbols,
+            together.edges,
+            together.style,
+            together.speaker,
+            together.durations,
+            together.lengths,
+            steps,
+        )
+        for i, utterance in enumerate(utterances):
+            alone = corpus.collate([utterance])
+            steps = alone.frames.shape[1] // TINY.reduction
+            single, single_durations = model.step_inputs(
+                alone.symbols, alone.edges, alone.style, alone.speaker, alone.durations, alone.lengths, steps
+            )
+            np.testing.assert_allclose(inputs[i, :steps].numpy(), single[0].numpy(), atol=1e-5)
+            np.testing.assert_allclose(
+                durations[i, : len(utterance.symbols)].numpy(), single_durations[0].numpy(), atol=1e-5
+            )
+
+
+def test_training_lowers_the_loss_and_resumes_where_it_stopped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "WARM_UP_STEPS", 5)
+    monkeypatch.setattr(train_module, "PEAK_LEARNING_RATE", 1e-2)
+    out = tmp_path / "run"
+    trainer = make_trainer(data, out)
+    batch = trainer.corpus.collate(trainer.corpus.training[:6])
+    torch.manual_seed(0)
+    before = float(losses(trainer.model, batch)["total"].detach())
+    train(trainer, trainer.corpus.batches(400, 0), minutes=10, steps=40, check_every=20)
+    torch.manual_seed(0)
+    after = float(losses(trainer.model, batch)["total"].detach())
+    assert after < 0.8 * before
+    resumed = make_trainer(data, out)
+    resumed.resume()
+    assert resumed.progressed == trainer.progressed
+    assert resumed.progressed.step == 40
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value)
+    batches = [next(trainer.corpus.batches(400, 9))] * 2
+    for one in (trainer, resumed):
+        torch.manual_seed(1)
+        one.step(batches[0], 0.5)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.allclose(resumed.model.state_dict()[name], value, atol=1e-7), name
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation" in line] == [20, 40]
+    assert {"coarse", "fine", "duration", "generated"} <= set(lines[-1]["validation"])
+
+
+def test_an_exported_network_serves_what_was_trained(data: Path, tmp_path: Path) -> None:
+    out, models = tmp_path / "run", tmp_path / "models"
+    trainer = make_trainer(data, out)
+    train(trainer, trainer.corpus.batches(400, 0), minutes=10, steps=3, check_every=3)
+    assert export_module.main(["--run", str(out), "--data", str(data), "--models-dir", str(models)]) == 0
+    network = Network(Registry(models))
+    assert list(network.styles) == list(STYLES)
+    sequence = to_symbols(["yellow", "river"])
+    speaker = network.styles["slt"].embedding
+    phrase = network.encode(sequence, "slt", speaker)
+    model = Synthesizer(TINY).eval()
+    model.load_state_dict(trainer.average)
+    symbols = torch.tensor([[SYMBOL_IDS[s] for s in sequence.symbols]])
+    with torch.no_grad():
+        encoded, durations, ranges = EncoderGraph(model).eval()(
+            symbols, torch.tensor([sequence.word_edges]), torch.tensor([1]), torch.from_numpy(speaker)[None]
+        )
+        np.testing.assert_allclose(phrase.encoded, encoded[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(phrase.ranges, ranges[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(phrase.durations, np.maximum(durations[0].numpy(), 1.0), atol=1e-4)
+        steps = np.arange(5)
+        inputs = upsample(
+            encoded,
+            torch.from_numpy(phrase.durations)[None],
+            ranges,
+            torch.ones_like(ranges),
+            torch.arange(5),
+            TINY.reduction,
+        )
+        np.testing.assert_allclose(
+            upsample_serving(phrase, steps.astype(np.float32), TINY.reduction), inputs[0].numpy(), atol=1e-4
+        )
+        masks = network.dropout_masks(np.random.default_rng(0), 5)
+        torch_masks = torch.from_numpy(masks)
+        before, states, serving_before, serving_states = (
+            torch.zeros(1, 1, FRAME_CHANNELS),
+            None,
+            np.zeros(82, "f"),
+            network.initial_states(),
+        )
+        for step in range(5):
+            prenet = model.decoder.prenet(before, (torch_masks[step, 0], torch_masks[step, 1]))
+            frames, states = model.decoder.steps(inputs[:, step : step + 1], prenet, states)
+            before = frames[:, -1:]
+            served, serving_states = network.step(inputs[0, step].numpy(), serving_before, masks[step], serving_states)
+            serving_before = served[-1]
+            np.testing.assert_allclose(served, frames[0].numpy(), atol=1e-4)
+        coarse = torch.randn(1, 20, FRAME_CHANNELS)
+        np.testing.assert_allclose(network.refine(coarse[0].numpy()), model.postnet(coarse)[0].numpy(), atol=1e-4)
+
+
+def test_upsampling_follows_the_durations() -> None:
+    phrase = EncodedPhrase(
+        np.eye(3, dtype=np.float32), np.array([9.0, 3.0, 30.0], np.float32), np.full(3, 0.5, np.float32)
+    )
+    steps = upsample_serving(phrase, np.arange(14, dtype=np.float32), 3)
+    assert steps[:, :3].argmax(axis=1).tolist() == [0] * 3 + [1] + [2] * 10
+    np.testing.assert_allclose(steps[:, :3].sum(axis=1), 1.0, atol=1e-5)
