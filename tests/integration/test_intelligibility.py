@@ -19,4 +19,5 @@ def test_most_words_are_recognised(client: likeness.Client, voice: likeness.Voic
         errors += word_errors(said, heard)
         total += len(said)
         print(f"{sentence} -> {' '.join(heard)}")
+    print(f"word error rate {errors / total:.3f}")
     assert errors / total < HIGHEST_WORD_ERROR_RATE

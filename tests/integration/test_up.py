@@ -22,9 +22,9 @@ MOST_IDLE_MEMORY_BYTES = 2.5e9
 def test_the_idle_stack_is_small(running: RunningStack) -> None:
     """Proportional set size of the five servers and all their processes; `likeness up --memory` tells the same."""
     found = running.stack.memory()
-    assert {item.name for item in found} == {"encoder", "synthesizer", "vocoder", "faceswap", "gateway"}
     total = sum(item.size_bytes for item in found)
     print({item.name: round(item.size_bytes / 1e6) for item in found}, round(total / 1e6), "MB")
+    assert {item.name for item in found} == {"encoder", "synthesizer", "vocoder", "faceswap", "gateway"}
     assert 100e6 < total < MOST_IDLE_MEMORY_BYTES
 
 
