@@ -68,7 +68,7 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
     if not order.clips:
         raise LikenessError("INVALID_FIELD", "A recording of the person is needed.", field=order.clips_field)
     samples = join_clips(order.clips, field=order.clips_field)
-    with fields_called({"samples_s16": order.clips_field}):
+    with fields_called({"": order.clips_field, "samples_s16": order.clips_field, "samples": order.clips_field}):
         embedded = gateway.stages.embed(samples, call, label=order.name)
     profile = profile_from_wire(embedded.profile, field="encoder.profile")
     calibration = None
@@ -105,7 +105,7 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
         if order.name and session.scalar(select(Face.id).where(Face.tenant == tenant, Face.name == order.name)):
             raise _name_taken("face", order.name)
     content_type = picture_content_type(order.picture, field="picture")
-    with picture_for_stage(gateway, order.picture) as picture, fields_called({"picture.media": "picture"}):
+    with picture_for_stage(gateway, order.picture) as picture, fields_called({"": "picture"}):
         found = gateway.stages.detect_faces(faceswap_pb2.DetectFacesRequest(picture=picture), call)
     if not found.faces:
         raise LikenessError("FACE_NOT_FOUND", "There is no face in this picture.", field="picture")

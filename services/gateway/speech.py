@@ -64,6 +64,7 @@ class Speech:
     figures: SpeechFigures = field(default_factory=SpeechFigures)
     _stream: SampleStream = field(init=False)
     _heard: list[FloatArray] = field(init=False, default_factory=list)
+    _sample_count: int = field(init=False, default=0)
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
 
@@ -107,9 +108,10 @@ class Speech:
             return
         self.figures.models = model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
         try:
-            self.figures.speaker_similarity = measure_similarity(
+            similarity = measure_similarity(
                 self.gateway.stages, self._all_samples(), self.profile.embedding, self.call, label="the speech"
             )
+            self.figures.speaker_similarity = round(similarity, 5)
         except LikenessError as error:
             # The speech is sound and may be on its way already; that its likeness is unknown is told, not hidden.
             self.figures.similarity_error = f"{error.reason}: {error.detail}"
@@ -133,7 +135,8 @@ class Speech:
         if self.figures.ttfa_ms is None:
             self.figures.ttfa_ms = round(elapsed_s * 1000.0, 2)
         self._heard.append(samples)
-        self.figures.audio_seconds += samples.size / SAMPLE_RATE_HZ
+        self._sample_count += samples.size
+        self.figures.audio_seconds = round(self._sample_count / SAMPLE_RATE_HZ, 5)
         self.figures.real_time_factor = round(elapsed_s / self.figures.audio_seconds, 5)
         self.figures.vocoder = self._stream.engine
 

@@ -161,11 +161,17 @@ class Stages:
 
 @contextmanager
 def fields_called(names: Mapping[str, str]) -> Iterator[None]:
-    """Renames the field of a failure from the stage's name of it to that in the HTTP request."""
+    """Renames the field of a failure from the stage's name of it, or of what it is part of, to the HTTP request's.
+
+    The entry "" names the field of invalid arguments for which the stage names none.
+    """
     try:
         yield
     except LikenessError as error:
-        name = names.get(error.field or "")
+        field = error.field or ""
+        name = names.get(field) or names.get(field.partition(".")[0])
+        if not field and error.row.code is not grpc.StatusCode.INVALID_ARGUMENT:
+            name = None
         if name is None:
             raise
         raise LikenessError(error.reason, error.detail, field=name, retry_after_s=error.retry_after_s) from error

@@ -115,7 +115,7 @@ def _swap(
     target_bytes = (order.target or b"") if target is None else media_bytes(gateway, target)
     target_type = picture_content_type(target_bytes, field=target_field)
     names = {"source": "face", "target": target_field, "options.shape_strength": "shape_strength"}
-    names |= {"source.media": "face", "target.media": target_field, "options.feather": "feather"}
+    names["options.feather"] = "feather"
     with (
         picture_for_stage(gateway, media_bytes(gateway, source)) as source_picture,
         picture_for_stage(gateway, target_bytes) as target_picture,

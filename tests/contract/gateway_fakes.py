@@ -81,7 +81,7 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
         loud = samples[np.abs(samples) > 1e-3]
         if loud.size < SAMPLE_RATE_HZ * 0.9:
             seconds = loud.size / SAMPLE_RATE_HZ
-            raise LikenessError("SPEECH_TOO_SHORT", f"{seconds:.2f} s of speech; 1 s is needed.", field="samples_s16")
+            raise LikenessError("SPEECH_TOO_SHORT", f"{seconds:.2f} s of speech; 1 s is needed.")
         frequency_hz = strongest_hz(samples)
         profile = types_pb2.SpeakerProfile(
             embedding=pitch_embedding(frequency_hz).tolist(),

@@ -408,7 +408,7 @@ def test_large_pictures_travel_by_reference(client: FlaskClient, stages: FakeSta
         ({"shape_strength": "2"}, 400, "INVALID_FIELD", "shape_strength"),
         ({"selection": "two"}, 400, "INVALID_FIELD", "selection"),
         ({"format": "gif"}, 400, "INVALID_FIELD", "format"),
-        ({"face": "unknown"}, 404, "NOT_FOUND", "face"),
+        ({"face": "unknown", "target_media": "media_unknown"}, 404, "NOT_FOUND", "face"),
     ],
 )
 def test_refused_swap_names_the_field(
