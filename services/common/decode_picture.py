@@ -19,6 +19,7 @@ from services.common.picture_header import PictureHeader, picture_kind, read_hea
 MAX_FILE_BYTES: Final = 50 * 1024 * 1024
 MAX_PIXELS: Final = 64_000_000
 MAX_SIDE_PX: Final = 16_384
+STRIPE_ROWS: Final = 256
 SUPPORTED: Final = "PNG, JPEG, WebP and BMP"
 
 PictureFormat = Literal["png", "jpeg", "webp"]
@@ -49,10 +50,10 @@ def _read_checked_header(data: bytes, field: str) -> PictureHeader:
     return header
 
 
-def _to_bgr(decoded: NDArray[np.generic]) -> Pixels:
+def _to_bgr(decoded: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
     """8 or 16 bits, one to four channels -> uint8 BGR."""
     if decoded.dtype == np.uint16:
-        decoded = np.rint(decoded.astype(np.float32) / 257.0).astype(np.uint8)
+        decoded = np.right_shift(decoded, 8)  # exact where a picture was widened by 257, and needs no wider copy
     pixels = decoded.astype(np.uint8, copy=False)
     if pixels.ndim == 2:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
@@ -60,10 +61,17 @@ def _to_bgr(decoded: NDArray[np.generic]) -> Pixels:
         return pixels
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
-    alpha = pixels[:, :, -1:].astype(np.uint16)
-    colour = pixels[:, :, :-1].astype(np.uint16)  # one channel (grey with alpha) broadcasts to three below
-    over_white = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-    return np.ascontiguousarray(np.broadcast_to(over_white, (*pixels.shape[:2], 3)), np.uint8)
+    return _over_white(pixels)
+
+
+def _over_white(pixels: Pixels) -> Pixels:
+    """Grey or BGR with alpha last, shape (H, W, 2 or 4) -> BGR; in stripes, since it works in 16 bits."""
+    result = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for top in range(0, pixels.shape[0], STRIPE_ROWS):
+        stripe = pixels[top : top + STRIPE_ROWS].astype(np.uint16)
+        colour, alpha = stripe[:, :, :-1], stripe[:, :, -1:]  # one channel of colour broadcasts to three
+        result[top : top + STRIPE_ROWS] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    return result
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
