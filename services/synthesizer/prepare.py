@@ -35,8 +35,12 @@ from rich.progress import Progress
 
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, SAMPLE_RATE_HZ, FloatArray, acoustic_frames
 from services.common.corpus import read_manifest, training_recordings
+from services.common.models import Registry
 from services.common.profile import SpeakerProfile, speaker_statistics
+from services.common.settings import CommonSettings
 from services.common.wire import samples_from_s16
+from services.encoder import SpeakerNetwork, encode_speech
+from services.encoder.model import MODEL_NAME as ENCODER_NAME
 from services.synthesizer.align import align, parse_phones
 from services.synthesizer.sentences import grammar_sentences, sentences_of, tokens_of, transcript_sentences
 from services.synthesizer.text.phonemes import to_symbols
@@ -148,8 +152,7 @@ def mixed_sentences(corpus: list[str], text: list[str], rng: Random) -> Iterator
 
 def make_corpus(plan: Iterator[Order], hours: float, out: Path, workers: int) -> dict[str, Any]:
     """Speaks until so many hours are reached; writes everything but card.json and returns counts for it."""
-    from services.encoder import embed_speech  # the speaker encoder is needed here only
-
+    embed = SpeakerNetwork(Registry(CommonSettings().models_dir).path(ENCODER_NAME), threads=1).embed
     wanted = int(hours * 3600 * FRAMES_PER_SECOND)
     spoken: dict[str, list[FloatArray]] = defaultdict(list)
     spoken_s: dict[str, float] = defaultdict(float)
@@ -182,7 +185,7 @@ def make_corpus(plan: Iterator[Order], hours: float, out: Path, workers: int) ->
     speakers = {}
     for name, parts in sorted(frames_by_speaker.items()):
         statistics = speaker_statistics(np.concatenate(parts).astype(np.float32))
-        embedding = np.asarray(embed_speech(np.concatenate(spoken[name])), np.float32)
+        embedding = encode_speech(np.concatenate(spoken[name]), embed, embedding_only=True).embedding
         profile = SpeakerProfile(
             embedding=embedding,
             log_f0_median=statistics.log_f0_median,
