@@ -60,10 +60,8 @@ def running_stack() -> Iterator[likeness.Client]:
     with tempfile.TemporaryDirectory(prefix="likeness-benchmark-") as folder:
         (port,) = free_ports(1)
         servers = local_servers(Path(folder), http_port=port, prefer_default_ports=False)
-        with Stack(servers, Path(folder) / "logs") as stack:
-            stack.start(180.0)
-            with likeness.Client(f"http://127.0.0.1:{port}") as client:
-                yield client
+        with Stack(servers, Path(folder) / "logs"), likeness.Client(f"http://127.0.0.1:{port}") as client:
+            yield client
 
 
 def wav_bytes(samples: FloatArray) -> bytes:
