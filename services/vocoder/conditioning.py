@@ -26,7 +26,7 @@ I64 = NDArray[np.int64]
 # The draft that the network reads: pinned, so that tuning the served draft does not change what weights were trained
 # on. Without dispersion, its waveform is nearest to a recording's (minimum phase).
 DRAFT_TUNING: Final = DraftTuning(
-    noise_base=0.0, noise_slope=0.03, missing_base=0.1, missing_slope=1.5, dispersion_rad=0.0
+    noise_base=0.0, noise_slope=0.03, missing_base=0.1, missing_slope=1.5, dispersion_rad=0.0, follow_valleys=False
 )
 
 LEVEL_FLOOR: Final = 3e-5  # -90 dBFS: below the rounding noise of 16-bit samples

@@ -8,7 +8,7 @@ voicing. It sounds clear and a little synthetic: phase and fine structure of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Final
 
 import numba
@@ -33,6 +33,7 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 HALF_HOP: Final = HOP_SAMPLES // 2
+MAIN_LOBE_HZ: Final = 80.0  # of the mel's Hann window, between its first zeros
 F0_LOW_HZ: Final = 50.0  # frames outside are clipped to it
 F0_HIGH_HZ: Final = 1000.0
 HARMONIC_TOP_HZ: Final = 7600.0  # the mel knows nothing above
@@ -45,37 +46,66 @@ SILENCE: Final = float(np.log(LOG_FLOOR)) + 0.1  # mel bands at the floor are re
 
 @dataclass(frozen=True)
 class DraftTuning:
-    """What listening scores decide (see the ADR for the measurements); all are numbers without a unit but the last."""
+    """What listening scores decide (the ADR has the measurements). Shares and slopes are numbers without a unit."""
 
     noise_base: float = 0.0  # noise share of power where periodicity is 1, at 0 Hz
     noise_slope: float = 0.03  # more of it at 8 kHz
     missing_base: float = 0.1  # how strongly missing periodicity turns into noise at 0 Hz
     missing_slope: float = 1.5  # more of that at 8 kHz
     dispersion_rad: float = 8.0  # at 1 kHz, of a phase that grows with the square root of frequency
+    follow_valleys: bool = True  # noise stays below what the mel shows between two harmonics, where it resolves them
 
     def as_array(self) -> F64:
-        return np.array([self.noise_base, self.noise_slope, self.missing_base, self.missing_slope, self.dispersion_rad])
+        """All of them in order, as numba reads them."""
+        return np.array(astuple(self), np.float64)
+
+
+@numba.njit(cache=True)
+def _harmonic_share(voicing: float) -> float:
+    """0 where unvoiced to 1 where voiced, with a short slope between."""
+    return float(min(max((voicing - VOICED_FROM) / (VOICED_FULL - VOICED_FROM), 0.0), 1.0))
 
 
 @numba.njit(cache=True)
 def _noise_share(voicing: float, frequency_hz: float, tuning: F64) -> float:
     """Share of power that is noise, in [0, 1]."""
-    harmonic = min(max((voicing - VOICED_FROM) / (VOICED_FULL - VOICED_FROM), 0.0), 1.0)
     missing = min(max(2.0 - 2.0 * voicing, 0.0), 1.0)
     x = frequency_hz / 8000.0
     share = tuning[0] + tuning[1] * x + missing * (tuning[2] + tuning[3] * x)
-    return float(1.0 - harmonic * (1.0 - min(max(share, 0.0), 1.0)))
+    return float(1.0 - _harmonic_share(voicing) * (1.0 - min(max(share, 0.0), 1.0)))
+
+
+@numba.njit(cache=True)
+def _stay_below_valleys(centred: F64, f0_hz: float, harmonic: float, nearest: I64, noise_level: F64) -> None:
+    """Lowers the noise to the lowest band within half of F0, where bands are narrow enough to see between harmonics.
+
+    This is what makes voicing differ from band to band: a deep valley is a clean harmonic, a shallow one breath.
+    """
+    for m in range(1, MEL_BINS - 1):
+        centre_hz = nearest[m] * ENVELOPE_STEP_HZ
+        width_hz = 0.5 * (nearest[m + 1] - nearest[m - 1]) * ENVELOPE_STEP_HZ
+        if 2.0 * width_hz + MAIN_LOBE_HZ > f0_hz:
+            continue
+        valley = centred[m]
+        for other in range(MEL_BINS):
+            if abs(nearest[other] * ENVELOPE_STEP_HZ - centre_hz) <= 0.5 * f0_hz:
+                valley = min(valley, centred[other])
+        noise_level[m] += harmonic * (min(noise_level[m], valley) - noise_level[m])
 
 
 @numba.njit(cache=True, fastmath=True)
 def _solve_harmonics(
-    mel: F64, noise: F64, f0_hz: float, shares: F64, start: F64, response: F64, first: I64, last: I64, amplitude: F64
+    mel: F64, noise: F64, f0_hz: float, exact: bool, start: F64, response: F64, first: I64, last: I64, amplitude: F64
 ) -> int:
     """Fills `amplitude` so that harmonics and noise together give the mel bands; returns the number of harmonics."""
     count = min(int(HARMONIC_TOP_HZ / f0_hz), MAX_HARMONICS)
+    # Magnitudes add up over FFT bins: those under a harmonic add noise as power, those between hold noise alone.
+    under = min(1.0, MAIN_LOBE_HZ / f0_hz) if exact else 1.0
     target = np.zeros(MEL_BINS)
     for m in range(MEL_BINS):
-        target[m] = np.sqrt(max(mel[m] * mel[m] - noise[m] * noise[m], 1e-4 * mel[m] * mel[m]))
+        left_over = mel[m] - noise[m] * (1.0 - under)
+        power = left_over * left_over - noise[m] * noise[m] * under * under
+        target[m] = np.sqrt(max(power, 1e-4 * mel[m] * mel[m])) if left_over > 0.0 else 0.01 * mel[m]
     for k in range(count):
         frequency = (k + 1) * f0_hz
         position = frequency / ENVELOPE_STEP_HZ
@@ -134,28 +164,38 @@ def _render_frame(
     f0_hz = min(max(np.exp(frame[MEL_BINS]), F0_LOW_HZ), F0_HIGH_HZ)
     voicing = frame[MEL_BINS + 1]
 
+    noise_level = np.zeros(MEL_BINS)  # logarithm, per FFT bin as `centred`
+    for m in range(MEL_BINS):
+        share = _noise_share(voicing, nearest[m] * ENVELOPE_STEP_HZ, tuning)
+        noise_level[m] = centred[m] + 0.5 * np.log(max(share, 1e-9))
+    if tuning[5] > 0.0 and voicing > VOICED_FROM:
+        _stay_below_valleys(centred, f0_hz, _harmonic_share(voicing), nearest, noise_level)
+
     magnitude = np.zeros(ENVELOPE_BINS)
     phase = np.zeros(ENVELOPE_BINS)
-    shares = np.zeros(ENVELOPE_BINS)
+    noise_magnitude = np.zeros(ENVELOPE_BINS)
     for b in range(ENVELOPE_BINS):
         angle = 0.0
         for m in range(MEL_BINS):
             angle += phase_matrix[b, m] * centred[m]
-        magnitude[b] = np.exp((1.0 - weight[b]) * centred[left[b]] + weight[b] * centred[left[b] + 1])
+        low = left[b]
+        magnitude[b] = np.exp((1.0 - weight[b]) * centred[low] + weight[b] * centred[low + 1])
+        noise_magnitude[b] = np.exp((1.0 - weight[b]) * noise_level[low] + weight[b] * noise_level[low + 1])
         phase[b] = angle
-        shares[b] = _noise_share(voicing, b * ENVELOPE_STEP_HZ, tuning)
 
     # harmonics
     mel = np.zeros(MEL_BINS)
     noise_mel = np.zeros(MEL_BINS)
     for m in range(MEL_BINS):
         mel[m] = np.exp(frame[m]) if frame[m] > SILENCE else 0.0
-        noise_mel[m] = mel[m] * np.sqrt(shares[nearest[m]])
+        noise_mel[m] = np.exp(noise_level[m] + offset[m]) if frame[m] > SILENCE else 0.0
     current = np.zeros((2, MAX_HARMONICS))
     count = 0
     if voicing > VOICED_FROM:
         amplitude = np.zeros(MAX_HARMONICS)
-        count = _solve_harmonics(mel, noise_mel, f0_hz, shares, magnitude / 400.0, response, first, last, amplitude)
+        count = _solve_harmonics(
+            mel, noise_mel, f0_hz, tuning[5] > 0.0, magnitude / 400.0, response, first, last, amplitude
+        )
         for k in range(count):
             frequency = (k + 1) * f0_hz
             position = frequency / ENVELOPE_STEP_HZ
@@ -214,7 +254,7 @@ def _render_frame(
         spectrum[n] = window * gaussian(hash_position(seed, position))
     fft_in_place(spectrum, roots)
     for b in range(ENVELOPE_BINS):
-        gain = magnitude[b] * np.sqrt(shares[b]) / NOISE_BIN_MAGNITUDE
+        gain = noise_magnitude[b] / NOISE_BIN_MAGNITUDE
         turn_cos = gain * np.cos(phase[b])
         turn_sin = gain * np.sin(phase[b])
         value = spectrum[b] * complex(turn_cos, turn_sin)

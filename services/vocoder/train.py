@@ -210,7 +210,7 @@ def train(options: TrainingOptions, config: WaveNetConfig) -> Trainer:
             _save(trainer.state(), trunk)
             saved = time.monotonic()
         rate = options.learning_rate * min(1.0, (trainer.step + 1) / WARM_UP_STEPS)
-        if cooling:
+        if cooling and options.cooldown:
             rate *= max(0.0, (1 - progress) / options.cooldown)
         if progress < 1:
             recent.append(trainer.update(batch, rate))
