@@ -7,7 +7,7 @@ Colour profiles are not applied.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -50,10 +50,10 @@ def _read_checked_header(data: bytes, field: str) -> PictureHeader:
     return header
 
 
-def _to_bgr(decoded: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
-    """8 or 16 bits, one to four channels -> uint8 BGR."""
+def _to_bgr(decoded: NDArray[Any]) -> Pixels:
+    """8 or 16 bits, one to four channels -> uint8 BGR; may overwrite its argument."""
     if decoded.dtype == np.uint16:
-        decoded = np.right_shift(decoded, 8)  # exact where a picture was widened by 257, and needs no wider copy
+        np.right_shift(decoded, 8, out=decoded)  # exact where 8 bits were widened by 257, and needs no second copy
     pixels = decoded.astype(np.uint8, copy=False)
     if pixels.ndim == 2:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
