@@ -72,7 +72,7 @@ def _show(report: dict[str, Any], out: Path) -> None:
         ("everything took", f"{timings_s['total']:.1f} s", f"of which start {timings_s['stack_start']:.1f} s"),
     ]
     print_table("Likeness demo", ("what", "measured", ""), rows, empty="")
-    for name in ("speech.wav", "speech.png", "swap.png", "report.json"):
+    for name in ("speech.wav", "speech.png", "swap.png", "swap_compared.png", "report.json"):
         say(f"  {out / name}")
 
 

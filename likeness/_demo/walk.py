@@ -15,18 +15,18 @@ import numpy as np
 
 from likeness._client import Client
 from likeness._demo.chart import draw_speech
-from likeness._demo.pictures import ASTRONAUT, GROUP, DemoPicture
+from likeness._demo.pictures import ASTRONAUT, GUEST, DemoPicture, side_by_side
 from likeness._stack import LOOPBACK, ProcessMemory, Stack, StackEvent, free_ports, local_servers
 from likeness._types import Speech, Swap, Voice
 from services.common.audio import FloatArray
-from services.common.decode import decode_audio
+from services.common.decode import decode_audio, decode_picture
 from services.common.settings import REPOSITORY_ROOT
 
 PERSONA: Final = REPOSITORY_ROOT / "examples" / "persona" / "persona.flac"
 SENTENCE: Final = "Nobody has ever said these words. A program learned my voice from ten seconds of sound."
 START_TIMEOUT_S: Final = 180.0
-SOURCE: Final[DemoPicture] = ASTRONAUT
-TARGET: Final[DemoPicture] = GROUP
+SOURCE: Final[DemoPicture] = GUEST
+TARGET: Final[DemoPicture] = ASTRONAUT
 
 
 @dataclass
@@ -43,7 +43,7 @@ class DemoOutput:
 
 
 def run_demo(folder: Path, *, on_step: Callable[[str], None], on_event: Callable[[StackEvent], None]) -> DemoOutput:
-    """Runs it all and writes speech.wav, speech.png and swap.png into the folder.
+    """Runs it all and writes speech.wav, speech.png, swap.png and swap_compared.png (source, target, result).
 
     The stack is one of its own, with an empty data folder and free ports, so that it disturbs none that runs; its logs
     are kept in `folder`/logs.
@@ -100,15 +100,17 @@ def _walk(
 
     on_step("Swapping a face")
     face_consent = client.face_consents.create(
-        who=f"{SOURCE.name}, a public test picture",
+        who=f"{SOURCE.name}",
         kind="attested",
         attested_by="likeness demo",
         evidence=f"{SOURCE.origin}; used on this machine only, to show what the software does.",
     )
-    face = client.faces.enrol(SOURCE.path, consent=face_consent.id)
+    face = client.faces.enrol(SOURCE.content(), consent=face_consent.id)
     with timed(timings_s, "swap"):
-        swap = client.swap(face=face.id, target=TARGET.path)
+        swap = client.swap(face=face.id, target=TARGET.content())
     (folder / "swap.png").write_bytes(swap.picture)
+    compared = [SOURCE.pixels(), TARGET.pixels(), decode_picture(swap.picture)]
+    (folder / "swap_compared.png").write_bytes(side_by_side(compared))
     return DemoOutput(folder, voice, speech, swap, np.asarray(samples, np.float32), memory, timings_s)
 
 

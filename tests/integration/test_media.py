@@ -58,8 +58,7 @@ def check_problem(answer: httpx.Response, field: str) -> None:
     problem = answer.json()
     assert problem["status"] == answer.status_code
     assert problem["reason"].startswith(("MEDIA_", "SPEECH_TOO_SHORT", "FACE_"))
-    if problem["reason"].startswith("MEDIA_"):
-        assert problem["field"] == field
+    assert problem["field"] == field
     assert len(problem["detail"]) > 15
     assert "root:" not in answer.text, "no file of this machine was read"
 

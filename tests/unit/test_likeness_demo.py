@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from likeness._demo.chart import draw_speech
-from likeness._demo.pictures import ASTRONAUT, GROUP, DemoPicture
+from likeness._demo.pictures import ASTRONAUT, GROUP, GUEST, DemoPicture, side_by_side
 from likeness._demo.walk import PERSONA, SENTENCE, timed
 from services.common.audio import SAMPLE_RATE_HZ, track_pitch
 from services.common.decode import decode_audio, decode_picture
@@ -44,6 +44,19 @@ def test_the_persona_can_be_made_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("picture", "shape"), [(ASTRONAUT, (512, 512, 3)), (GROUP, (886, 1280, 3))])
 def test_the_pictures_are_in_installed_packages(picture: DemoPicture, shape: tuple[int, ...]) -> None:
     assert decode_picture(picture.path.read_bytes()).shape == shape
+
+
+def test_a_part_of_a_picture() -> None:
+    part = decode_picture(GUEST.content())
+    left, top, width, height = GUEST.part or (0, 0, 0, 0)
+    assert part.shape == (height, width, 3)
+    assert np.array_equal(part, GROUP.pixels()[top : top + height, left : left + width])
+    assert ASTRONAUT.content() == ASTRONAUT.path.read_bytes()
+
+
+def test_side_by_side() -> None:
+    compared = decode_picture(side_by_side([GUEST.pixels(), ASTRONAUT.pixels()], height_px=100, gap_px=10))
+    assert compared.shape == (100, round(235 * 100 / 270) + 10 + 100, 3)
 
 
 def test_a_missing_package_is_named() -> None:
