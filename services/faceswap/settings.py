@@ -1,0 +1,15 @@
+"""Settings of the face swap stage."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from services.common.settings import StageSettings
+
+
+class FaceSwapSettings(StageSettings):
+    """The ports are the stage's usual ones. Nothing is batched here: requests run beside each other."""
+
+    port: int = Field(default=50054, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    metrics_port: int = Field(default=9104, ge=0, le=65535, description="Prometheus metrics; 0 takes a free port.")
+    threads: int = Field(default=1, ge=0, description="Compute threads of one network run; they are small.")
