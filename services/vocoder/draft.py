@@ -132,7 +132,7 @@ def _solve_harmonics(
     return count
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _render_frame(
     frame: F64,
     sample_start: int,

@@ -74,7 +74,7 @@ def _sigmoid(x: Any) -> Any:
     return half + half * _tanh(half * x)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def condition_frame(
     around: F32,
     frame_in: F32,
@@ -126,7 +126,7 @@ def _draw(
         out[band] = min(max(value, -LOUDEST), LOUDEST)
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def run_steps(
     input_weight: F32,
     input_bias: F32,
