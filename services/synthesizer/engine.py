@@ -6,7 +6,7 @@ on how large the others are. Beyond the tempo that the network speaks well, time
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -25,9 +25,7 @@ SPOKEN_SPEED_RANGE: Final = (0.7, 1.5)  # what the network is asked for; the res
 PITCH_SHIFT_RANGE: Final = (-12.0, 12.0)
 FIRST_CHUNK_FRAMES: Final = 24  # 0.3 s: soon to be heard
 CHUNK_FRAMES: Final = 60
-LOW_STYLE: Final = "rms"
-HIGH_STYLE: Final = "slt"
-STYLE_BORDER_LOG_F0: Final = float(np.log(140.0))  # between the two styles' own medians
+SERVED_STYLES: Final = ("rms", "slt")  # the cleanest of the learned voices
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,13 @@ class Synthesizer:
     def _speak(
         self, phrases: list[Phrase], speaker: SpeakerProfile, options: SpeechOptions, chunk_frames: int
     ) -> Iterator[FrameChunk]:
-        style = choose_style(speaker)
+        style = choose_style(speaker, self._network.styles)
         space = VoiceSpace(
-            speaker, self._network.styles[style], self._network.liveliness, options.pitch_shift_semitones
+            speaker,
+            self._network.styles[style],
+            self._network.liveliness,
+            pitch_offset=self._network.pitch_offsets[style],
+            pitch_shift_semitones=options.pitch_shift_semitones,
         )
         sentence_count = phrases[-1].sentence_index + 1
         spoken_speed = float(np.clip(options.speed, *SPOKEN_SPEED_RANGE))
@@ -149,9 +151,9 @@ class Synthesizer:
             coarse, first, done = coarse[keep - first :], keep, stop
 
 
-def choose_style(speaker: SpeakerProfile) -> str:
-    """The learned voice whose way of speaking the speaker is given: the one that is nearer in pitch."""
-    return LOW_STYLE if speaker.log_f0_median < STYLE_BORDER_LOG_F0 else HIGH_STYLE
+def choose_style(speaker: SpeakerProfile, styles: Mapping[str, SpeakerProfile]) -> str:
+    """The learned voice whose way of speaking the speaker is given: the one that sounds more alike to the encoder."""
+    return max(SERVED_STYLES, key=lambda style: float(styles[style].embedding @ speaker.embedding))
 
 
 def _pause_frames(phrase: Phrase, speed: float) -> int:

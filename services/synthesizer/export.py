@@ -12,7 +12,9 @@ import argparse
 import json
 import warnings
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import numpy as np
@@ -22,17 +24,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from services.common.audio import FRAME_CHANNELS
-from services.common.models import describe_file, register_model
+from services.common.models import Registry, describe_file, register_model
 from services.common.profile import EMBEDDING_SIZE
 from services.common.settings import CommonSettings
 from services.synthesizer.dataset import Batch, Corpus
 from services.synthesizer.model import TIMING_FEATURES, ModelConfig, Synthesizer
-from services.synthesizer.space import LOG_F0
+from services.synthesizer.network import MODEL_NAME, Network
+from services.synthesizer.sentences import SLOTS, grammar_sentences, tokens_of
+from services.synthesizer.space import LOG_F0, VOICING
+from services.synthesizer.text import to_symbols
+from services.synthesizer.text.symbols import MARKS
 
 OPSET: Final = 17
 GRAPHS: Final = ("encoder", "decoder", "postnet")
-MODEL_NAME: Final = "synthesizer-nat"
 LIVELINESS_UTTERANCES: Final = 48
+PITCH_SENTENCES: Final = 30
+PITCH_SEED: Final = 0
+COMMON_WORDS: Final = {token for texts in SLOTS.values() for text in texts for token in tokens_of(text)} | MARKS
 LIVELINESS_RANGE: Final = (1.0, 1.25)  # more would blow up errors too
 SPEECH_LEVEL: Final = -1.0  # mean of the normalised bands above which a frame counts as speech
 
@@ -139,6 +147,21 @@ def liveliness(model: Synthesizer, corpus: Corpus) -> list[float]:
     return [round(float(np.clip(value, *LIVELINESS_RANGE)), 4) for value in ratio]
 
 
+def pitch_offsets(network: Network) -> dict[str, float]:
+    """Median of normalised log-F0 over what each style makes of ordinary sentences; 0 would be the speaker's own."""
+    grammar = grammar_sentences(Random(PITCH_SEED))  # noqa: S311
+    sentences = [s for s in islice(grammar, 400) if 6 <= len(s.split()) <= 16 and set(tokens_of(s)) <= COMMON_WORDS]
+    offsets = {}
+    for style, profile in network.styles.items():
+        pitch = []
+        for sentence in sentences[:PITCH_SENTENCES]:
+            phrase = network.encode(to_symbols(tokens_of(sentence)), style, profile.embedding)
+            frames = network.refine(network.decode(phrase, PITCH_SEED).read(phrase.frame_count))
+            pitch.append(frames[frames[:, VOICING] > 0, LOG_F0])
+        offsets[style] = round(float(np.median(np.concatenate(pitch))), 4)
+    return offsets
+
+
 def _add_metadata(path: Path, metadata: dict[str, str]) -> None:
     graph = onnx.load(str(path))
     onnx.helper.set_model_props(graph, metadata)
@@ -171,27 +194,33 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.models_dir / "synthesizer"
     paths = export_graphs(model, folder)
     profiles = {style: json.loads(corpus.profiles[f"{style}@1.00"].to_json()) for style in config.styles}
-    _add_metadata(
-        paths["encoder"],
-        {
-            "config": json.dumps(asdict(config) | {"postnet_reach_frames": config.postnet_reach_frames}),
-            "styles": json.dumps(profiles),
-            "liveliness": json.dumps(liveliness(model, corpus)),
-        },
-    )
+    metadata = {
+        "config": json.dumps(asdict(config) | {"postnet_reach_frames": config.postnet_reach_frames}),
+        "styles": json.dumps(profiles),
+        "liveliness": json.dumps(liveliness(model, corpus)),
+        "pitch_offsets": json.dumps(dict.fromkeys(config.styles, 0.0)),
+    }
     data = json.loads((options.data / "card.json").read_text(encoding="utf-8"))
-    for name, path in paths.items():
-        entry = describe_file(
-            path,
-            name=f"{MODEL_NAME}-{name}",
-            models_dir=options.models_dir,
-            license="Apache-2.0",
-            source="python -m services.synthesizer.prepare, .train, .export",
-            data=f"{data['hours']:.1f} h of speech generated with flite (voices {', '.join(config.styles)})",
-            metrics=metrics if name == "encoder" else {},
-        )
-        register_model(options.models_dir, entry)
-        print(f"{entry.name}: {entry.file}, {np.round((entry.size_bytes or 0) / 1e6, 2)} MB")
+
+    def register() -> None:
+        _add_metadata(paths["encoder"], metadata)
+        for name, path in paths.items():
+            entry = describe_file(
+                path,
+                name=f"{MODEL_NAME}-{name}",
+                models_dir=options.models_dir,
+                license="Apache-2.0",
+                source="python -m services.synthesizer.prepare, .train, .export",
+                data=f"{data['hours']:.1f} h of speech generated with flite (voices {', '.join(config.styles)})",
+                metrics=metrics if name == "encoder" else {},
+            )
+            register_model(options.models_dir, entry)
+
+    register()
+    # Measured on the network as it is served, and then written into it.
+    metadata["pitch_offsets"] = json.dumps(pitch_offsets(Network(Registry(options.models_dir))))
+    register()
+    print(f"{folder}: {', '.join(f'{path.name} {path.stat().st_size / 1e6:.1f} MB' for path in paths.values())}")
     return 0
 
 

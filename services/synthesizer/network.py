@@ -59,6 +59,7 @@ class Network:
 
     Attributes:
         styles: speaking style -> profile of the voice that it was learned from.
+        pitch_offsets: speaking style -> median of the normalised log-F0 that it generates.
         liveliness: spread of real over generated speech per channel, shape (82,).
         reduction: frames per decoder step.
         reach_frames: context to either side that a refined frame depends on.
@@ -84,6 +85,7 @@ class Network:
             profiles = json.loads(metadata["styles"])
             self.liveliness: FloatArray = np.asarray(json.loads(metadata["liveliness"]), np.float32)
             self.styles = {name: SpeakerProfile.from_json(json.dumps(profiles[name])) for name in config["styles"]}
+            self.pitch_offsets = {name: float(value) for name, value in json.loads(metadata["pitch_offsets"]).items()}
             self.reduction = int(config["reduction"])
             self.reach_frames = int(config["postnet_reach_frames"])
             self._prenet_width = int(config["prenet_width"])

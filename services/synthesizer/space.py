@@ -20,7 +20,8 @@ LOG_F0: Final = MEL_BINS  # channel
 VOICING: Final = MEL_BINS + 1  # channel
 MIN_MEL_SPREAD: Final = 0.4  # a band without life would otherwise be blown up
 MIN_LOG_F0_SPREAD: Final = 0.05
-MAX_LOG_F0_SPREAD: Final = 0.35
+MAX_LOG_F0_SPREAD: Final = 0.25  # more is mostly the pitch tracker's doing
+PITCH_REACH: Final = 2.5  # spreads from the median; beyond, pitch is held
 CLIP: Final = 6.0  # of normalised numbers: silence lies near -4
 SPREAD_RATIO: Final = (0.6, 1.5)  # how much less or more lively than the learned voice a band may become
 SILENCE_LEVEL: Final = -2.3  # mean of the normalised bands: below it a frame is silence rather than speech
@@ -72,6 +73,7 @@ class VoiceSpace:
         speaker: whose voice the frames get.
         learned: the voice that the network imitates; gives level, and what silence is.
         liveliness: factor for each channel (82,) that makes generated speech as lively as real speech.
+        pitch_offset: what the network takes for the median of normalised log-F0; should be 0 and is not quite.
         pitch_shift_semitones: added to the pitch.
     """
 
@@ -80,6 +82,7 @@ class VoiceSpace:
         speaker: SpeakerProfile,
         learned: SpeakerProfile,
         liveliness: FloatArray,
+        pitch_offset: float = 0.0,
         pitch_shift_semitones: float = 0.0,
     ) -> None:
         learned_spread = np.maximum(learned.mel_spread, MIN_MEL_SPREAD)
@@ -90,6 +93,7 @@ class VoiceSpace:
         self._warp = None if abs(speaker.formant_warp - 1.0) < 1e-3 else warp_matrix(speaker.formant_warp)
         f0_spread = float(np.clip(speaker.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
         self._log_f0_spread = f0_spread * float(liveliness[LOG_F0])
+        self._pitch_offset = pitch_offset
         self._log_f0 = speaker.log_f0_median + pitch_shift_semitones / 12.0 * float(np.log(2.0))
 
     def __call__(self, normalised: FloatArray) -> FloatArray:
@@ -102,7 +106,8 @@ class VoiceSpace:
         speech = self._mean + self._spread * warped
         out = np.empty_like(normalised, dtype=np.float32)
         out[:, :MEL_BINS] = np.clip(speech_share * speech + (1.0 - speech_share) * silence, LOG_SILENCE, MAX_LOG_MEL)
-        log_f0 = self._log_f0 + self._log_f0_spread * normalised[:, LOG_F0]
+        deviation = np.clip(normalised[:, LOG_F0] - self._pitch_offset, -PITCH_REACH, PITCH_REACH)
+        log_f0 = self._log_f0 + self._log_f0_spread * deviation
         out[:, LOG_F0] = np.clip(log_f0, MIN_LOG_F0, MAX_LOG_F0)
         out[:, VOICING] = np.clip(0.5 * (normalised[:, VOICING] + 1.0), 0.0, 1.0)
         return out

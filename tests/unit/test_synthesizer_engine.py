@@ -129,9 +129,11 @@ def test_a_stranger_gets_his_own_average_spectrum(synthesizer: Synthesizer, spea
     assert np.corrcoef(change, tilt)[0, 1] > 0.99
 
 
-def test_the_style_follows_the_pitch(speaker: SpeakerProfile) -> None:
-    assert choose_style(replace(speaker, log_f0_median=float(np.log(100)))) == "rms"
-    assert choose_style(replace(speaker, log_f0_median=float(np.log(210)))) == "slt"
+def test_a_speaker_gets_the_style_of_the_voice_that_is_more_alike(network: Network, speaker: SpeakerProfile) -> None:
+    for style in ("rms", "slt"):
+        noisy = network.styles[style].embedding + 0.03 * np.random.default_rng(0).standard_normal(256)
+        alike = replace(speaker, embedding=(noisy / np.linalg.norm(noisy)).astype(np.float32))
+        assert choose_style(alike, network.styles) == style
 
 
 @pytest.mark.parametrize("words", [1, 3, 120])

@@ -79,7 +79,7 @@ def test_pitch_shift_moves_pitch_and_nothing_else(semitones: float) -> None:
     profile = make_profile()
     normalised = np.clip(normalise(speech_like(profile), profile), -1, 1)  # within the range of pitch
     plain = VoiceSpace(profile, profile, EVEN)(normalised)
-    shifted = VoiceSpace(profile, profile, EVEN, semitones)(normalised)
+    shifted = VoiceSpace(profile, profile, EVEN, pitch_shift_semitones=semitones)(normalised)
     np.testing.assert_allclose(shifted[:, LOG_F0] - plain[:, LOG_F0], semitones / 12 * np.log(2), atol=1e-5)
     np.testing.assert_array_equal(shifted[:, :MEL_BINS], plain[:, :MEL_BINS])
 
