@@ -6,10 +6,16 @@ skin only of both faces (normalised convolution); the source's is replaced by th
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 
 from services.faceswap.litert import FloatArray
+
+PRIOR_WEIGHT: Final = 0.08
+LIGHT_SIGMA, HUE_SIGMA = 0.14, 0.07  # of the face's width: what is coarser counts as light
+MAX_LIGHT: Final = np.array([16.0, 14.0, 14.0], np.float32)  # Lab; what differs by more is no matter of light
 
 
 def to_lab(bgr: FloatArray) -> FloatArray:
@@ -36,12 +42,11 @@ def smoothed(values: FloatArray, weight: FloatArray, sigma_px: float) -> FloatAr
     small = cv2.resize(packed, size, interpolation=cv2.INTER_AREA)
     sigma = sigma_px * size[0] / width
     small = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    mean = small[:, :, :-1] / np.maximum(small[:, :, -1:], 1e-6)
-    weak = small[:, :, -1:] < 1e-3  # far from any skin: the overall mean
     overall = packed[:, :, :-1].sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
-    mean = np.where(weak, overall, mean).astype(np.float32)
-    full: FloatArray = cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
-    return full
+    # Where little is counted nearby, the overall mean fills in.
+    mean = (small[:, :, :-1] + PRIOR_WEIGHT * overall) / (small[:, :, -1:] + PRIOR_WEIGHT)
+    full: FloatArray = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return full.reshape(values.shape)
 
 
 def relight(
@@ -49,22 +54,46 @@ def relight(
     target_lab: FloatArray,
     source_skin: FloatArray,
     target_skin: FloatArray,
-    sigma_px: float,
-    strength: float,
+    surface: FloatArray,
+    face_px: float,
+    strength: FloatArray,
 ) -> FloatArray:
-    """The source (h, w, 3) with the target's mean colour and `strength` (0 to 1) of its low frequencies.
+    """The source (h, w, 3) with the target's mean colour and `strength` (h, w; 0 to 1) of its low frequencies.
+
+    Hue follows the target at a finer scale than lightness: features are mostly lightness, tints mostly light.
 
     Args:
         source_skin, target_skin: (h, w), 0 to 1, which pixels are skin.
-        sigma_px: width of the Gaussian.
+        surface: (h, w), 0 to 1, what both pictures show of the face, with its shadows and strands of hair.
+        face_px: width of the face.
     """
+    source_lab = _without_tints(source_lab, source_skin)
     shift = _mean(target_lab, target_skin) - _mean(source_lab, source_skin)
-    if strength > 0:
-        low = smoothed(target_lab, target_skin, sigma_px) - smoothed(source_lab, source_skin, sigma_px)
-        shift = shift + strength * (low - shift)
-    lit: FloatArray = (source_lab + shift).astype(np.float32)
-    lit[:, :, 0] = np.clip(lit[:, :, 0], 0.0, 100.0)
+    change = np.empty_like(source_lab)
+    change[:, :, :1] = smoothed(target_lab[:, :, :1], target_skin, LIGHT_SIGMA * face_px) - smoothed(
+        source_lab[:, :, :1], source_skin, LIGHT_SIGMA * face_px
+    )
+    change[:, :, 1:] = smoothed(target_lab[:, :, 1:] - source_lab[:, :, 1:], surface, HUE_SIGMA * face_px)
+    limited = np.clip(change - shift, -MAX_LIGHT, MAX_LIGHT)
+    lit: FloatArray = (source_lab + shift + strength[:, :, np.newaxis] * limited).astype(np.float32)
+    # Highlights of the source on top of bright parts of the target would burn out: above the target's own, compress.
+    brightest = float(np.percentile(target_lab[:, :, 0][target_skin > 0.5], 95)) if (target_skin > 0.5).any() else 100.0
+    lightness = lit[:, :, 0]
+    lit[:, :, 0] = np.clip(
+        np.where(lightness > brightest, brightest + 0.35 * (lightness - brightest), lightness), 0, 100
+    )
     return lit
+
+
+def _without_tints(lab: FloatArray, skin: FloatArray) -> FloatArray:
+    """Hues less red or less yellow than skin ever is, such as a sliver of background, pulled back to skin's."""
+    inside = skin > 0.5
+    if int(inside.sum()) < 16:
+        return lab
+    lowest = np.percentile(lab[inside], 3, axis=0)
+    cleaned = lab.copy()
+    cleaned[:, :, 1:] = np.maximum(lab[:, :, 1:], lowest[1:])
+    return cleaned
 
 
 def _mean(lab: FloatArray, weight: FloatArray) -> FloatArray:
@@ -83,6 +112,6 @@ def skin_likelihood(lab: FloatArray, sure_skin: FloatArray) -> FloatArray:
     samples = lab[inside]
     middle = np.median(samples, axis=0)
     spread = np.maximum(1.4826 * np.median(np.abs(samples - middle), axis=0), [5.0, 2.5, 2.5])
-    away = (lab - middle) / (spread * [2.0, 1.6, 1.6])
+    away = (lab - middle) / (spread * [1.8, 1.6, 1.6])
     likelihood: FloatArray = np.exp(-0.5 * np.maximum((away**2).sum(axis=2) - 2.0, 0.0)).astype(np.float32)
     return likelihood

@@ -10,18 +10,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.faceswap.colour import relight, skin_likelihood, smoothed, to_bgr, to_lab
+from services.faceswap.colour import relight, skin_likelihood, to_bgr, to_lab
 from services.faceswap.detector import Picture
+from services.faceswap.eyes import eyes_open
 from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
-from services.faceswap.shape import transfer_shape
-from services.faceswap.template import LEFT_EYE, RIGHT_EYE, template
-from services.faceswap.warp import EYES, MOUTH, SKIN, Region, Warped, region_around, warp_source, warp_target
+from services.faceswap.shape import head_pose, mouth_opening, transfer_shape
+from services.faceswap.template import INNER_LIPS, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE, template
+from services.faceswap.warp import (
+    EYES,
+    MOUTH,
+    SKIN,
+    Region,
+    Warped,
+    facing,
+    mirrored_share,
+    region_around,
+    warp_source,
+    warp_target,
+)
 
 MARGIN: Final = 0.28  # of the face's longer side: the room in which the target's outline is bent
-LIGHT_SIGMA: Final = 0.14  # of the face's width: what is coarser counts as light
 LIGHT_STRENGTH: Final = 0.7
-LID_TOLERANCE: Final = (0.75, 0.45)  # source's eye opening over the target's: from here on, to there, the target's eyes
+EYE_MARGIN: Final = 0.01  # of the face's width, around the lids
+ZONE_GAIN: Final = 4.0  # between the points the zone is a ramp; hair close to the brows counts fully
+HAIR_FEATHER: Final = 0.035
 
 
 @dataclass(frozen=True)
@@ -53,13 +66,20 @@ def paint(
     region = region_around([target_points, points], height, width, MARGIN)
     around, moved = warp_target(target, target_points, points, region)
     local = points - [region.left, region.top, 0.0]
-    warped = warp_source(source, source_points, local, region, _hair_zone()[:, np.newaxis])
+    values = np.column_stack([_hair_zone(), _lip_zone(), facing(target_points)])
+    warped = warp_source(source, source_points, local, region, values)
     face_px = float(np.ptp(points[:, :2], axis=0).mean())
     around_lab, texture_lab = to_lab(around.astype(np.float32)), to_lab(np.clip(warped.texture, 0, 255))
     source_skin, target_skin = _skin(warped, texture_lab), _skin(warped, around_lab)
-    lit = relight(texture_lab, around_lab, source_skin, target_skin, LIGHT_SIGMA * face_px, LIGHT_STRENGTH)
-    alpha = _alpha(warped, source_skin, target_skin, feather * face_px, face_px)
-    alpha *= 1.0 - (1.0 - _eye_share(source_points, target_points)) * _soft(warped.part == EYES, 0.012 * face_px)
+    surface = (warped.part == SKIN) * warped.values[:, :, 2] * warped.seen * (1.0 - warped.values[:, :, 1])
+    keep_eyes = abs(eyes_open(source, source_points) - eyes_open(target, target_points))
+    keep_eyes = max(keep_eyes, float(mirrored_share(source_points).max()))  # mirrored eyes would squint
+    keep_lips = _lips_kept(source_points, target_points)
+    alpha = _alpha(warped, source_skin, target_skin, keep_eyes, keep_lips, feather * face_px, face_px)
+    # At the border all of the target's light is taken, so that there is no seam; within, a part.
+    core = cv2.GaussianBlur(alpha, (0, 0), max(0.05 * face_px, 1.0))
+    light = 1.0 - (1.0 - LIGHT_STRENGTH) * core
+    lit = relight(texture_lab, around_lab, source_skin, target_skin, surface, face_px, light)
     blended = around + alpha[:, :, np.newaxis] * (to_bgr(lit) - around)
     pixels = np.where(alpha[:, :, np.newaxis] > 0, np.clip(np.rint(blended), 0, 255), around).astype(np.uint8)
     return Painted(region, pixels, moved | (alpha > 0))
@@ -67,25 +87,54 @@ def paint(
 
 @lru_cache(maxsize=1)
 def _hair_zone() -> FloatArray:
-    """Where hair may lie over the face, per point (468,): forehead and temples."""
+    """Where hair may lie over the face, per point (468,): forehead and sides, but not the brows."""
     points = template().points
-    forehead = np.clip((-0.26 - points[:, 1]) / 0.12, 0.0, 1.0)
-    temples = np.clip((np.abs(points[:, 0]) - 0.58) / 0.12, 0.0, 1.0)
-    return np.maximum(forehead, temples).astype(np.float32)
+    forehead = np.clip((-0.14 - points[:, 1]) / 0.06, 0.0, 1.0)
+    sides = np.clip((np.abs(points[:, 0]) - 0.42) / 0.12, 0.0, 1.0)
+    zone = np.maximum(forehead, sides)
+    zone[[*RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE]] = 0.0
+    return zone.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _lip_zone() -> FloatArray:
+    """1 at the points of the lips, 0 elsewhere (468,)."""
+    zone = np.zeros(len(template().points), np.float32)
+    inner, outer = template().points[list(INNER_LIPS)], template().points[list(OUTER_LIPS)]
+    low, high = np.minimum(inner.min(axis=0), outer.min(axis=0)), np.maximum(inner.max(axis=0), outer.max(axis=0))
+    inside = ((template().points[:, :2] >= low[:2]) & (template().points[:, :2] <= high[:2])).all(axis=1)
+    zone[inside] = 1.0
+    return zone
+
+
+def _lips_kept(source_points: Points, target_points: Points) -> float:
+    """Share of the target's lips that stays: all where the source laughs and the target's mouth is closed."""
+    opening = [mouth_opening(head_pose(points).apply(points)) for points in (source_points, target_points)]
+    return float(np.clip((opening[0] - opening[1] - 0.075) / 0.02, 0.0, 1.0))
 
 
 def _skin(warped: Warped, lab: FloatArray) -> FloatArray:
-    """Which pixels of a picture on the mesh are skin, 0 to 1: judged in the zone of hair, believed elsewhere."""
-    believed = (warped.part == SKIN).astype(np.float32)
+    """Which pixels of a picture on the mesh are skin (h, w), 0 to 1, by the colour of cheeks, nose and chin."""
+    on_face = (warped.part == SKIN).astype(np.float32)
     zone = warped.values[:, :, 0]
-    likelihood = skin_likelihood(lab, believed * (zone < 0.01))
-    return believed * (1.0 - zone * (1.0 - likelihood))
+    facing_both = np.minimum(warped.seen, warped.values[:, :, 2])
+    return on_face * facing_both * skin_likelihood(lab, on_face * (zone < 0.01) * (facing_both > 0.9))
 
 
 def _alpha(
-    warped: Warped, source_skin: FloatArray, target_skin: FloatArray, feather_px: float, face_px: float
+    warped: Warped,
+    source_skin: FloatArray,
+    target_skin: FloatArray,
+    keep_eyes: float,
+    keep_lips: float,
+    feather_px: float,
+    face_px: float,
 ) -> FloatArray:
-    """Share of the source at every pixel (h, w): 0 at the mesh's border, in the open mouth and where hair lies."""
+    """Share of the source at every pixel (h, w).
+
+    0 at the mesh's border, in the open mouth, where hair lies, and where the source does not show it; less where the
+    target's eyes and lips are to be kept (shares from 0 to 1).
+    """
     covered = (warped.part >= 0).astype(np.uint8)
     covered[[0, -1], :] = 0
     covered[:, [0, -1]] = 0
@@ -93,32 +142,23 @@ def _alpha(
     ramp = np.clip(depth / max(feather_px, 1.0), 0.0, 1.0)
     alpha = ramp * ramp * (3.0 - 2.0 * ramp)
     zone = warped.values[:, :, 0]
-    hair = zone * (1.0 - source_skin * target_skin) * covered
-    hair = cv2.GaussianBlur(cv2.dilate(hair, np.ones((3, 3), np.uint8)), (0, 0), max(0.02 * face_px, 0.8))
-    alpha = alpha * (1.0 - np.clip(hair, 0.0, 1.0))
+    hair = np.clip(ZONE_GAIN * zone, 0.0, 1.0) * (1.0 - np.sqrt(source_skin * target_skin)) * covered
+    hair = cv2.dilate(hair.astype(np.float32), _disc(0.5 * HAIR_FEATHER * face_px))
+    alpha = alpha * (1.0 - _soft(hair, HAIR_FEATHER * face_px))
+    alpha *= 1.0 - keep_lips * _soft(warped.values[:, :, 1], 0.02 * face_px)
+    alpha *= _soft(np.where(covered > 0, warped.seen, 1.0), 0.02 * face_px)
     alpha *= 1.0 - _soft(warped.part == MOUTH, 0.008 * face_px)
+    eyes = cv2.dilate((warped.part == EYES).astype(np.uint8), _disc(EYE_MARGIN * face_px))
+    alpha *= 1.0 - keep_eyes * _soft(eyes, EYE_MARGIN * face_px)
     result: FloatArray = alpha.astype(np.float32) * covered
     return result
 
 
-def _soft(mask: NDArray[np.bool_], sigma_px: float) -> FloatArray:
+def _disc(radius_px: float) -> NDArray[np.uint8]:
+    side = 2 * max(1, round(radius_px)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+def _soft(mask: NDArray[np.generic], sigma_px: float) -> FloatArray:
     soft: FloatArray = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(sigma_px, 0.6))
     return soft
-
-
-def _eye_share(source_points: Points, target_points: Points) -> float:
-    """Share of the source's eyes: none where they are half closed and the target's are open."""
-    ratio = _eye_opening(source_points) / max(_eye_opening(target_points), 1e-6)
-    full, none = LID_TOLERANCE
-    return float(np.clip((ratio - none) / (full - none), 0.0, 1.0))
-
-
-def _eye_opening(points: Points) -> float:
-    openings = []
-    for ring in (RIGHT_EYE, LEFT_EYE):
-        lids = np.linalg.norm(points[ring[12]] - points[ring[4]])
-        openings.append(lids / max(float(np.linalg.norm(points[ring[8]] - points[ring[0]])), 1e-6))
-    return float(np.mean(openings))
-
-
-__all__ = ["Painted", "paint", "smoothed"]

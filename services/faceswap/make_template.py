@@ -22,17 +22,19 @@ from services.common.models import Registry
 from services.common.settings import CommonSettings
 from services.faceswap.finder import FaceFinder
 from services.faceswap.geometry import Points, fit_similarity
-from services.faceswap.mesh import LEFT_EYE_OUTER, POINTS, RIGHT_EYE_OUTER
+from services.faceswap.mesh import POINTS
 from services.faceswap.template import (
     CHIN,
     FACE_OVAL,
     FOREHEAD,
     INNER_LIPS,
     LEFT_EYE,
+    LEFT_EYE_OUTER,
     MOUTH_LEFT,
     MOUTH_RIGHT,
     OUTER_LIPS,
     RIGHT_EYE,
+    RIGHT_EYE_OUTER,
     TEMPLATE_FILE,
 )
 from services.faceswap.weights import load_finder
@@ -155,7 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", type=Path)
     options = parser.parse_args()
-    finder: FaceFinder = load_finder(Registry(CommonSettings().models_dir))
+    finder: FaceFinder = load_finder(Registry(CommonSettings().models_dir), average_mirrored=False)
     meshes = [face.mesh.points for path in options.pictures for face in finder.find(cv2.imread(str(path)))]
     mean, mirror = mean_face([points.astype(np.float64) for points in meshes])
     triangles = unrolled_triangles(mean)

@@ -97,7 +97,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         else:
             data = picture.encoded
             if len(data) > MAX_INLINE_BYTES:
-                detail = f"{field} has {len(data)} bytes; inline at most {MAX_INLINE_BYTES}, name a stored file instead."
+                detail = f"{field} has {len(data)} bytes; send at most {MAX_INLINE_BYTES}, or name a stored file."
                 raise LikenessError("MEDIA_TOO_LARGE", detail, field=field)
         return np.asarray(decode_picture(data, field=field))
 

@@ -21,7 +21,6 @@ from services.faceswap.template import (
     LOWER_LIP_INNER,
     MOUTH_LEFT,
     MOUTH_RIGHT,
-    OUTER_LIPS,
     RIGHT_BROW,
     RIGHT_EYE,
     UPPER_LIP_INNER,
@@ -66,7 +65,7 @@ def transfer_shape(source: Points, target: Points, strength: float) -> Points:
 def identity_difference(source_head: Points, target_head: Points) -> Points:
     """Source minus target in the template's frame (468, 3), without the difference in expression."""
     difference = source_head - target_head
-    for measure, field in ((_mouth_opening, _opening_field()), (_smile, _smile_field())):
+    for measure, field in ((mouth_opening, _opening_field()), (_smile, _smile_field())):
         difference = difference - (measure(source_head) - measure(target_head)) * field
     for ring, weights in _eye_fields():
         corners = [ring[0], ring[8]]
@@ -86,7 +85,7 @@ def _moved_rigidly(target_head: Points, source_head: Points, corners: list[int])
     return np.hstack([move.apply(target_head[:, plane]), depth])
 
 
-def _mouth_opening(head: Points) -> float:
+def mouth_opening(head: Points) -> float:
     return float(head[LOWER_LIP_INNER, 1] - head[UPPER_LIP_INNER, 1])
 
 
@@ -144,7 +143,3 @@ def _brow_fields() -> list[tuple[tuple[int, ...], tuple[int, ...], Points]]:
     return [
         (brow, eye, _nearness(brow, 2 * EYE_REACH)) for brow, eye in ((RIGHT_BROW, RIGHT_EYE), (LEFT_BROW, LEFT_EYE))
     ]
-
-
-def mouth_points() -> list[int]:
-    return [*INNER_LIPS, *OUTER_LIPS]

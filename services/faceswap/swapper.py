@@ -141,4 +141,3 @@ class FaceSwapper:
             )
             raise LikenessError("FACE_TOO_SMALL", detail, field=field)
         return large_enough
-

@@ -15,6 +15,7 @@ from services.faceswap.detector import Picture
 from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
 from services.faceswap.raster import rasterise
+from services.faceswap.shape import head_pose
 from services.faceswap.template import (
     FACE_OVAL,
     INNER_LIPS,
@@ -30,7 +31,8 @@ from services.faceswap.template import (
 MAX_SHRINK: Final = 1.3  # a source this much larger than the target is reduced first, so that sampling cannot alias
 GRID: Final = 48  # cells across the region on which the target's displacement is computed
 BORDER_KNOTS: Final = 24
-FACING_NONE, FACING_FULL = 0.10, 0.40  # cosine to the viewer from which a point of the source begins to, fully counts
+MIRROR_YAW_DEG: Final = (24.0, 34.0)  # from here on, from there fully, the far half of the source is mirrored
+FACING_NONE, FACING_FULL = 0.20, 0.50  # cosine to the viewer from which a point of the source begins to, fully counts
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,13 @@ class Warped:
     """The source's face as it lies on the result's mesh, over the region.
 
     `texture` is (h, w, 3) float32, `part` (h, w) int32: -1 outside the mesh, else SKIN, EYES or MOUTH; `values` (h, w,
-    c) float32 what was given per point.
+    c) float32 what was given per point, `seen` (h, w) how well the source's picture shows the place, 0 to 1.
     """
 
     texture: FloatArray
     part: NDArray[np.int32]
     values: FloatArray
+    seen: FloatArray
 
 
 OUTSIDE, SKIN, EYES, MOUTH = -1, 0, 1, 2
@@ -90,17 +93,17 @@ OUTSIDE, SKIN, EYES, MOUTH = -1, 0, 1, 2
 def warp_source(source: Picture, source_points: Points, points: Points, region: Region, values: FloatArray) -> Warped:
     """Lays the source picture over the mesh `points` (468, 3; pixels of the region).
 
-    Where a point of the source is turned away from the viewer, the texture comes from its mirror image on the other
-    side of the face.
+    Where the source's head is turned, the far half of the face is the mirror image of the near one.
 
     Args:
         values: (468, c), further values to spread over the mesh.
     """
     mesh = template()
     source, source_points = _reduced(source, source_points, points)
-    seen = _facing(source_points)
-    mirrored = np.clip(seen[mesh.mirror] - seen, 0.0, 1.0)
-    per_point = np.hstack([source_points[:, :2], source_points[mesh.mirror, :2], mirrored[:, np.newaxis], values])
+    seen = facing(source_points)
+    mirrored = mirrored_share(source_points)
+    best = np.maximum(seen, seen[mesh.mirror])
+    per_point = np.column_stack([source_points[:, :2], source_points[mesh.mirror, :2], mirrored, best, values])
     dense, owner = rasterise(points, mesh.triangles, per_point.astype(np.float32), region.height, region.width)
     texture = _sample(source, dense[:, :, 0:2])
     if mirrored.max() > 0.02:
@@ -110,7 +113,7 @@ def warp_source(source: Picture, source_points: Points, points: Points, region: 
     part[owner >= 0] = SKIN
     part[owner >= len(mesh.skin)] = EYES
     part[owner >= len(mesh.skin) + len(mesh.eyes)] = MOUTH
-    return Warped(texture, part, dense[:, :, 5:])
+    return Warped(texture, part, dense[:, :, 6:], dense[:, :, 5])
 
 
 def _sample(picture: Picture, at: FloatArray) -> FloatArray:
@@ -144,7 +147,21 @@ def _reduced(source: Picture, source_points: Points, points: Points) -> tuple[Pi
     return small, (moved + [0.5, 0.5, 0.0]) * scale - [0.5, 0.5, 0.0]
 
 
-def _facing(points: Points) -> Points:
+def mirrored_share(source_points: Points) -> Points:
+    """Share of the mirror image at every point (468,): 1 on the far half of a head turned by more than 34 degrees.
+
+    The far half is seen at a flat angle, partly hidden by the nose, and the mesh is least certain there.
+    """
+    forward = head_pose(source_points).rotation.T @ np.array([0.0, 0.0, -1.0])
+    yaw_deg = float(np.degrees(np.arctan2(forward[0], -forward[2])))  # positive: towards the picture's right
+    low, high = MIRROR_YAW_DEG
+    amount = np.clip((abs(yaw_deg) - low) / (high - low), 0.0, 1.0)
+    towards_far = template().points[:, 0] * np.sign(yaw_deg)
+    share: Points = amount * np.clip((towards_far + 0.05) / 0.09, 0.0, 1.0)
+    return share
+
+
+def facing(points: Points) -> Points:
     """How well every point of a mesh is seen, (468,): 1 faced, 0 turned away."""
     triangles = template().triangles
     a, b, c = (points[triangles[:, corner]] for corner in range(3))
@@ -153,8 +170,8 @@ def _facing(points: Points) -> Points:
     for corner in range(3):
         np.add.at(total, triangles[:, corner], normals)
     cosine = total[:, 2] / np.maximum(np.linalg.norm(total, axis=1), 1e-9)
-    facing: Points = np.clip((cosine - FACING_NONE) / (FACING_FULL - FACING_NONE), 0.0, 1.0)
-    return facing
+    seen: Points = np.clip((cosine - FACING_NONE) / (FACING_FULL - FACING_NONE), 0.0, 1.0)
+    return seen
 
 
 def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tuple[Picture, NDArray[np.bool_]]:

@@ -10,13 +10,13 @@ from services.faceswap.mesh import FaceMesh
 from services.faceswap.recogniser import FaceRecogniser
 
 
-def load_finder(registry: Registry, *, threads: int = 1) -> FaceFinder:
+def load_finder(registry: Registry, *, threads: int = 1, average_mirrored: bool = True) -> FaceFinder:
     """Detector and mesh; raises LikenessError MODEL_INVALID when a file is missing or changed."""
     short_range, full_range, mesh = (
         LiteRtModel(registry.path(name), threads=threads)
         for name in ("face-detector-short", "face-detector-full", "face-mesh")
     )
-    return FaceFinder(FaceDetector(short_range, full_range), FaceMesh(mesh))
+    return FaceFinder(FaceDetector(short_range, full_range), FaceMesh(mesh, average_mirrored=average_mirrored))
 
 
 def load_recogniser(registry: Registry) -> FaceRecogniser:
