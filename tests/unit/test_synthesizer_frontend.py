@@ -32,6 +32,7 @@ def test_every_dictionary_reading_is_made_of_known_phones() -> None:
         ("brrr", "B IY1 AA1 R AA1 R AA1 R"),
         ("'tis", "T IH1 Z"),
         ("deepfakes", "D IY1 P F EY2 K S"),
+        ("zookeeper", "Z UW1 K IY2 P ER0"),
         ("zorblatt", "Z AO1 R B AH0 L T"),
     ],
 )

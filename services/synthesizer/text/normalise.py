@@ -261,6 +261,18 @@ def _mixed(at: Place) -> Reading:
     return plural(words) if re.search(r"[A-Za-z]\d+s$", at.match[0]) else words
 
 
+def _camel_case(at: Place) -> Reading:
+    """Words written together: ChatGPT, OpenAI, GitHub."""
+    whole = at.match[0].removesuffix("'s")
+    possessive = at.match[0][len(whole) :]
+    if whole.lower() in dictionary():
+        return [at.match[0].lower()]
+    words: list[str] = []
+    for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", whole):
+        words += _letters(part) if len(part) == 1 or (part.isupper() and len(part) < 4) else [part.lower()]
+    return [*words[:-1], words[-1] + possessive]
+
+
 def _word(at: Place) -> Reading:
     plain = re.sub("[^a-z']", "", unicodedata.normalize("NFKD", at.match[0]).lower())
     return [plain] if plain.strip("'") else []
@@ -335,6 +347,7 @@ RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = t
         (r"[IVXL]{1,6}" + _END, _roman, False),
         (r"[A-Za-z]+-?\d+(?:[A-Za-z]+|-\d+)*" + _END, _mixed, False),
         (r"(?P<capitals>[A-Z]{2,})(?P<plural>'?s)?" + _END, _acronym, False),
+        (r"[A-Za-z]*[a-z][A-Z][A-Za-z]*(?:'s)?" + _END, _camel_case, False),
         (r"[^\W\d_]+(?:'[^\W\d_]+)*'?", _word, False),
         ("[" + re.escape("".join(SIGNS)) + "]", _sign, False),
     )

@@ -24,6 +24,8 @@ GRAPHEMES: Final = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
 # The network's own order of output symbols: specials, then the dictionary's phones in alphabetical order.
 OUTPUTS: Final = ("<pad>", "<unk>", "<s>", "</s>", *sorted((*PHONES, "UW")))
 MAX_PHONES: Final = 20  # of one guessed word; the network was trained on words no longer
+MIN_COMPOUND: Final = 8  # letters of a word that may be two words
+MIN_COMPOUND_PART: Final = 3
 MAX_LETTERS: Final = 40  # longer unknown words are read in pieces
 
 # How the letters' own names sound; "a" differs from the article.
@@ -41,11 +43,12 @@ LETTER_NAMES: Final[dict[str, Phones]] = {
 PREFERRED: Final[dict[str, Phones]] = {
     word: tuple(sound.split())
     for word, sound in {
-        "a": "AH0", "the": "DH AH0", "to": "T UW1", "and": "AE1 N D", "of": "AH1 V", "for": "F AO1 R",
+        "a": "AH0", "the": "DH AH0", "to": "T AH0", "and": "AE1 N D", "of": "AH1 V", "for": "F AO1 R",
         "or": "AO1 R", "read": "R IY1 D", "live": "L IH1 V", "lead": "L IY1 D", "use": "Y UW1 Z",
         "close": "K L OW1 Z", "wind": "W IH1 N D", "tear": "T EH1 R", "minute": "M IH1 N AH0 T",
-        "record": "R EH1 K ER0 D", "present": "P R EH1 Z AH0 N T", "object": "AA1 B JH EH0 K T",
+        "record": "R EH1 K ER0 D", "present": "P R EH1 Z AH0 N T",
         "project": "P R AA1 JH EH0 K T", "house": "HH AW1 S", "does": "D AH1 Z", "are": "AA1 R",
+        "here": "HH IH1 R", "hear": "HH IH1 R", "ear": "IH1 R", "object": "AA1 B JH EH0 K T",
     }.items()
 }  # fmt: skip
 
@@ -144,6 +147,19 @@ def _inflected(word: str) -> Phones | None:
     return None
 
 
+def _compound(word: str) -> Phones | None:
+    """Reading of two known words written as one, such as "zookeeper"; the second gets secondary stress."""
+    words = dictionary()
+    best: tuple[int, str, str] | None = None
+    for cut in range(MIN_COMPOUND_PART, len(word) - MIN_COMPOUND_PART + 1):
+        first, second = word[:cut], word[cut:]
+        if len(word) >= MIN_COMPOUND and first in words and second in words:
+            best = max(best or (0, "", ""), (min(len(first), len(second)), first, second))
+    if best is None:
+        return None
+    return words[best[1]] + tuple(phone.replace("1", "2") for phone in words[best[2]])
+
+
 def spell(letters: str) -> Phones:
     """The names of the letters, one after the other."""
     return tuple(phone for letter in letters if letter in LETTER_NAMES for phone in LETTER_NAMES[letter])
@@ -161,6 +177,9 @@ def pronounce(word: str) -> Phones:
     inflected = _inflected(bare)
     if inflected:
         return inflected
+    compound = _compound(bare)
+    if compound:
+        return compound
     letters = "".join(letter for letter in bare if letter in LETTER_NAMES)
     if not letters:
         return ()
