@@ -90,6 +90,13 @@ def test_a_long_sentence_is_parted_at_its_commas() -> None:
     assert phrases[0].words[-1] == "winter"
 
 
+def test_a_long_sentence_without_commas_is_parted_before_a_conjunction() -> None:
+    words = ["stone"] * 20 + ["because"] + ["river"] * 20
+    first, second = analyse(" ".join(words))
+    assert first.words == ("stone",) * 20
+    assert second.words[0] == "because"
+
+
 def test_phrases_know_the_writing_of_each_symbol() -> None:
     (phrase,) = analyse("It costs $3.50 today")
     assert phrase.words == ("It", "costs", "$3.50", "today")

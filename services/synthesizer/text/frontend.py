@@ -1,7 +1,7 @@
 """Text -> phrases ready for the network: the only door through which serving enters the front end.
 
 A phrase is a sentence, or a part of one that would be too long to speak in one go; those are parted at pauses, or
-where there is none between words.
+where there is none before a conjunction, or else between any two words.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from services.synthesizer.text.symbols import PAUSE
 MAX_TEXT_CHARACTERS: Final = 4096
 MAX_PHRASE_WORDS: Final = 32  # spoken words; about as long as the longest sentence trained on
 MIN_PHRASE_WORDS: Final = 8  # a pause earlier than this is not worth parting at
+JOINTS: Final = frozenset(
+    ("and", "but", "or", "nor", "so", "because", "although", "while", "when", "where", "which", "who", "that", "if")
+)
 PHRASE_PAUSE_S: Final = 0.12
 SENTENCE_PAUSE_S: Final = 0.35
 PARAGRAPH_PAUSE_S: Final = 0.65
@@ -48,15 +51,17 @@ def _parts(tokens: list[Token]) -> list[list[Token]]:
     parts: list[list[Token]] = []
     rest = tokens
     while sum(len(token.words) for token in rest) > MAX_PHRASE_WORDS:
-        count, at_pause, at_word = 0, 0, 1
+        count, at_pause, at_joint, at_word = 0, 0, 0, 1
         for i, token in enumerate(rest):
             count += len(token.words)
             if count > MAX_PHRASE_WORDS:
                 break
-            at_word = max(i + 1, 1)
+            at_word = i + 1
+            if token.words and token.words[0] in JOINTS and count > MIN_PHRASE_WORDS:
+                at_joint = i
             if token.mark and count >= MIN_PHRASE_WORDS:
                 at_pause = i + 1
-        cut = at_pause or at_word
+        cut = at_pause or at_joint or at_word
         parts.append(rest[:cut])
         rest = rest[cut:]
     return [*parts, rest]
