@@ -20,8 +20,7 @@ MAX_LIGHT: Final = np.array([16.0, 14.0, 14.0], np.float32)  # Lab; what differs
 
 def to_lab(bgr: FloatArray) -> FloatArray:
     """BGR of 0 to 255 (h, w, 3) to Lab (L 0 to 100)."""
-    lab: FloatArray = cv2.cvtColor(bgr.astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB)
-    return lab
+    return np.asarray(cv2.cvtColor(bgr.astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB), np.float32)
 
 
 def to_bgr(lab: FloatArray) -> FloatArray:

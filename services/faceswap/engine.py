@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -39,11 +39,15 @@ HAIR_FEATHER: Final = 0.035
 
 @dataclass(frozen=True)
 class Painted:
-    """A swapped face: new pixels (h, w, 3) of `region`, and which of them differ (h, w)."""
+    """A swapped face: new pixels (h, w, 3) of `region`.
+
+    `changed` (h, w) tells which may differ from the target's; `alpha` (h, w) is the source's share, 0 to 1.
+    """
 
     region: Region
     pixels: Picture
     changed: NDArray[np.bool_]
+    alpha: FloatArray
 
 
 def paint(
@@ -82,7 +86,7 @@ def paint(
     lit = relight(texture_lab, around_lab, source_skin, target_skin, surface, face_px, light)
     blended = around + alpha[:, :, np.newaxis] * (to_bgr(lit) - around)
     pixels = np.where(alpha[:, :, np.newaxis] > 0, np.clip(np.rint(blended), 0, 255), around).astype(np.uint8)
-    return Painted(region, pixels, moved | (alpha > 0))
+    return Painted(region, pixels, moved | (alpha > 0), alpha)
 
 
 @lru_cache(maxsize=1)
@@ -91,9 +95,9 @@ def _hair_zone() -> FloatArray:
     points = template().points
     forehead = np.clip((-0.14 - points[:, 1]) / 0.06, 0.0, 1.0)
     sides = np.clip((np.abs(points[:, 0]) - 0.42) / 0.12, 0.0, 1.0)
-    zone = np.maximum(forehead, sides)
+    zone: FloatArray = np.maximum(forehead, sides).astype(np.float32)
     zone[[*RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE]] = 0.0
-    return zone.astype(np.float32)
+    return zone
 
 
 @lru_cache(maxsize=1)
@@ -118,7 +122,9 @@ def _skin(warped: Warped, lab: FloatArray) -> FloatArray:
     on_face = (warped.part == SKIN).astype(np.float32)
     zone = warped.values[:, :, 0]
     facing_both = np.minimum(warped.seen, warped.values[:, :, 2])
-    return on_face * facing_both * skin_likelihood(lab, on_face * (zone < 0.01) * (facing_both > 0.9))
+    likelihood = skin_likelihood(lab, on_face * (zone < 0.01) * (facing_both > 0.9))
+    skin: FloatArray = on_face * facing_both * likelihood
+    return skin
 
 
 def _alpha(
@@ -143,8 +149,8 @@ def _alpha(
     alpha = ramp * ramp * (3.0 - 2.0 * ramp)
     zone = warped.values[:, :, 0]
     hair = np.clip(ZONE_GAIN * zone, 0.0, 1.0) * (1.0 - np.sqrt(source_skin * target_skin)) * covered
-    hair = cv2.dilate(hair.astype(np.float32), _disc(0.5 * HAIR_FEATHER * face_px))
-    alpha = alpha * (1.0 - _soft(hair, HAIR_FEATHER * face_px))
+    lying = cv2.dilate(hair.astype(np.float32), _disc(0.5 * HAIR_FEATHER * face_px))
+    alpha = alpha * (1.0 - _soft(lying, HAIR_FEATHER * face_px))
     alpha *= 1.0 - keep_lips * _soft(warped.values[:, :, 1], 0.02 * face_px)
     alpha *= _soft(np.where(covered > 0, warped.seen, 1.0), 0.02 * face_px)
     alpha *= 1.0 - _soft(warped.part == MOUTH, 0.008 * face_px)
@@ -156,9 +162,8 @@ def _alpha(
 
 def _disc(radius_px: float) -> NDArray[np.uint8]:
     side = 2 * max(1, round(radius_px)) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
 
 
-def _soft(mask: NDArray[np.generic], sigma_px: float) -> FloatArray:
-    soft: FloatArray = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(sigma_px, 0.6))
-    return soft
+def _soft(mask: NDArray[Any], sigma_px: float) -> FloatArray:
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(sigma_px, 0.6)), np.float32)

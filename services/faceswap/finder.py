@@ -22,8 +22,8 @@ class Face:
     mesh: Mesh
 
     @property
-    def width_px(self) -> float:
-        """The shorter side of the box around the mesh."""
+    def size_px(self) -> float:
+        """The shorter side of the box around the mesh: the size of a face, tilted or not."""
         return min(self.mesh.box[2:])
 
 
@@ -56,6 +56,10 @@ class FaceFinder:
             if faces:
                 return faces[:1] if only_largest else faces
         return []
+
+    def locate(self, picture: Picture, detection: Detection) -> Face:
+        """A face at a place that is known already."""
+        return Face(detection, self._mesh.locate(picture, detection))
 
 
 def _same_mesh(a: Mesh, b: Mesh) -> bool:

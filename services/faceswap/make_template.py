@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 
+from services.common.decode import decode_picture
 from services.common.models import Registry
 from services.common.settings import CommonSettings
 from services.faceswap.finder import FaceFinder
@@ -69,7 +70,8 @@ def _upright(points: Points) -> Points:
     down /= np.linalg.norm(down)
     turned = points @ np.stack([across, down, np.cross(across, down)]).T
     turned = turned / np.linalg.norm(turned[LEFT_EYE_OUTER] - turned[RIGHT_EYE_OUTER])
-    return turned - (turned[LEFT_EYE_OUTER] + turned[RIGHT_EYE_OUTER]) / 2
+    upright: Points = turned - (turned[LEFT_EYE_OUTER] + turned[RIGHT_EYE_OUTER]) / 2
+    return upright
 
 
 def unrolled_triangles(mean: Points) -> NDArray[np.int32]:
@@ -158,7 +160,7 @@ def main() -> int:
     parser.add_argument("pictures", nargs="+", type=Path)
     options = parser.parse_args()
     finder: FaceFinder = load_finder(Registry(CommonSettings().models_dir), average_mirrored=False)
-    meshes = [face.mesh.points for path in options.pictures for face in finder.find(cv2.imread(str(path)))]
+    meshes = [face.mesh.points for path in options.pictures for face in finder.find(decode_picture(path.read_bytes()))]
     mean, mirror = mean_face([points.astype(np.float64) for points in meshes])
     triangles = unrolled_triangles(mean)
     np.savez_compressed(

@@ -94,8 +94,10 @@ class FaceMesh:
         raw, logit = self._infer(tensor)
         if mirrored:
             other, other_logit = self._infer(np.ascontiguousarray(tensor[:, ::-1]))
-            other = other[template().mirror] * [-1.0, 1.0, 1.0] + [px - 1.0, 0.0, 0.0]
-            raw, logit = (raw + other) / 2, (logit + other_logit) / 2
+            other = other[template().mirror]
+            other[:, 0] = px - 1.0 - other[:, 0]
+            raw = ((raw + other) / 2).astype(np.float32)
+            logit = (logit + other_logit) / 2
         points = np.empty((POINTS, 3), np.float32)
         points[:, :2] = raw[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]
         points[:, 2] = raw[:, 2] * (side / px)
@@ -122,7 +124,7 @@ def _shrunk(picture: Picture, to_picture: FloatArray, shrink: float, px: int) ->
     small = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
     to_small = to_picture.copy()
     to_small[:, 2] -= low
-    return small, to_small * (size / (high - low))[:, np.newaxis]
+    return np.asarray(small, np.uint8), to_small * (size / (high - low))[:, np.newaxis]
 
 
 def _crop_of(points: FloatArray) -> tuple[FloatArray, float, float]:

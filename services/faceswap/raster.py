@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from services.faceswap.litert import FloatArray
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _rasterise(
     points: FloatArray,
     triangles: NDArray[np.int32],

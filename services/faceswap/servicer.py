@@ -93,7 +93,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         if content is None:
             raise LikenessError("INVALID_FIELD", f"{field} is missing: send it inline or name a file.", field=field)
         if content == "media":
-            data = read_reference(self._store, picture.media, MAX_PICTURE_BYTES)
+            data = read_reference(self._store, picture.media, MAX_PICTURE_BYTES, field=f"{field}.media")
         else:
             data = picture.encoded
             if len(data) > MAX_INLINE_BYTES:

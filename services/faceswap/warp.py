@@ -144,7 +144,7 @@ def _reduced(source: Picture, source_points: Points, points: Points) -> tuple[Pi
     ratio = size / np.array(cut.shape[1::-1])
     small = cv2.resize(cut, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
     scale = np.array([ratio[0], ratio[1], ratio.mean()])
-    return small, (moved + [0.5, 0.5, 0.0]) * scale - [0.5, 0.5, 0.0]
+    return np.asarray(small, np.uint8), (moved + [0.5, 0.5, 0.0]) * scale - [0.5, 0.5, 0.0]
 
 
 def mirrored_share(source_points: Points) -> Points:
@@ -195,18 +195,17 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     steps_x = np.linspace(region.left, region.left + region.width - 1, GRID)
     steps_y = np.linspace(region.top, region.top + region.height - 1, GRID)
     coarse = _spline(knots / unit, moves, steps_x / unit, steps_y / unit)
-    field = cv2.resize(coarse, (region.width, region.height), interpolation=cv2.INTER_CUBIC)
+    field = np.asarray(cv2.resize(coarse, (region.width, region.height), interpolation=cv2.INTER_CUBIC), np.float32)
     x = np.arange(region.width, dtype=np.float32)[np.newaxis, :] + np.float32(region.left)
     y = np.arange(region.height, dtype=np.float32)[:, np.newaxis] + np.float32(region.top)
     radius = np.sqrt(((x - region.centre[0]) / region.radii[0]) ** 2 + ((y - region.centre[1]) / region.radii[1]) ** 2)
     window = np.clip((1.0 - radius) / 0.15, 0.0, 1.0).astype(np.float32)
-    field *= (window * window * (3 - 2 * window))[:, :, np.newaxis]
-    moved = (np.abs(field) > MIN_MOVE_PX).any(axis=2)
+    field = field * (window * window * (3 - 2 * window))[:, :, np.newaxis]
+    moved: NDArray[np.bool_] = np.hypot(field[:, :, 0], field[:, :, 1]) > MIN_MOVE_PX
     warped = cv2.remap(
         target, x + field[:, :, 0], y + field[:, :, 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
     )
-    warped[~moved] = original[~moved]
-    return warped, moved
+    return np.where(moved[:, :, np.newaxis], warped, original).astype(np.uint8), moved
 
 
 MIN_MOVE_PX: Final = 0.02
@@ -215,13 +214,13 @@ KNOTS: Final = np.array(
 )
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _kernel(dx: float, dy: float) -> float:
     squared = dx * dx + dy * dy
     return 0.0 if squared < 1e-18 else squared * np.log(squared)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _kernel_matrix(knots: Points) -> Points:
     n = knots.shape[0]
     matrix = np.zeros((n + 3, n + 3))
@@ -235,7 +234,7 @@ def _kernel_matrix(knots: Points) -> Points:
     return matrix
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _evaluate(knots: Points, weights: Points, x: Points, y: Points, out: FloatArray) -> None:
     n = knots.shape[0]
     for row in range(y.shape[0]):
