@@ -7,8 +7,8 @@ from benchmarks.recognition import recognise, word_errors, words
 from benchmarks.sentences import SENTENCES
 from services.common.decode import decode_audio
 
-# Word error rate over these five sentences; see the model cards for larger measurements.
-HIGHEST_WORD_ERROR_RATE = 0.45
+# Over these five sentences 0.06 was measured (flite itself has a few percent, too); the model cards tell of more.
+HIGHEST_WORD_ERROR_RATE = 0.25
 
 
 def test_most_words_are_recognised(client: likeness.Client, voice: likeness.Voice) -> None:

@@ -33,9 +33,9 @@ def test_a_sentence_is_spoken(client: likeness.Client, voice: likeness.Voice) ->
 
 
 def test_it_sounds_like_the_enrolled_voice(client: likeness.Client, voice: likeness.Voice) -> None:
-    """Unrelated voices have cosines around 0.5 with this encoder."""
+    """Unrelated voices have cosines of 0.5 to 0.7 with this encoder; 0.92 was measured here."""
     figures = client.speak(SENTENCE, voice=voice.id, seed=1).figures
-    assert figures.speaker_similarity is not None and figures.speaker_similarity > 0.6
+    assert figures.speaker_similarity is not None and figures.speaker_similarity > 0.75
 
 
 def test_the_job_record_keeps_the_figures(client: likeness.Client, voice: likeness.Voice) -> None:

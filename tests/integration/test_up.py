@@ -37,7 +37,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     try:
-        assert eventually(lambda: find_running(tmp_path) is not None or process.poll() is not None, 120)
+        assert eventually(lambda: find_running(tmp_path) is not None or process.poll() is not None, 200)
         assert process.poll() is None, process.stdout.read()
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json()["status"] == "ready"
         assert httpx.get(f"http://127.0.0.1:{port}/docs", timeout=10).status_code == 200

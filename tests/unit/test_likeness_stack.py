@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_a_server_that_ignores_sigterm_is_killed_in_the_end(tmp_path: Path, monk
     stack.start(timeout_s=30)
     pid = stack.pids["deaf"]
     stack.stop()
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_hurried_stop_does_not_wait(tmp_path: Path) -> None:
+    """What a second Ctrl-C does."""
+    stack = Stack([toy("deaf", "ignores_sigterm")], tmp_path)
+    stack.start(timeout_s=30)
+    pid = stack.pids["deaf"]
+    threading.Timer(0.5, stack.hurry).start()
+    started_at = time.monotonic()
+    stack.stop()
+    assert time.monotonic() - started_at < 10 < supervisor_module.STOP_GRACE_S
     assert not psutil.pid_exists(pid)
 
 
