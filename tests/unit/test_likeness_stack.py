@@ -62,9 +62,9 @@ def test_a_server_that_dies_at_the_start_is_named_with_its_log(tmp_path: Path) -
 
 
 def test_a_server_that_is_never_ready_is_named_with_its_log(tmp_path: Path) -> None:
-    stack = Stack([toy("good"), toy("slow", "never_ready")], tmp_path)
-    with pytest.raises(StackError, match=r"(?s)The slow was not ready after 3 s.*toy: loading for ever"):
-        stack.start(timeout_s=3)
+    stack = Stack([toy("slow", "never_ready"), toy("good")], tmp_path)
+    with pytest.raises(StackError, match=r"(?s)The slow was not ready after 6 s.*toy: loading for ever"):
+        stack.start(timeout_s=6)
     assert not any(psutil.pid_exists(pid) for pid in stack.pids.values())
 
 
