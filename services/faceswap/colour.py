@@ -13,6 +13,7 @@ import numpy as np
 
 from services.faceswap.litert import FloatArray
 
+COLOURFUL: Final = 2.0  # the source may be so many times as varied in hue as the target
 PRIOR_WEIGHT: Final = 0.08
 LIGHT_SIGMA, HUE_SIGMA = 0.14, 0.07  # of the face's width: what is coarser counts as light
 MAX_LIGHT: Final = np.array([16.0, 14.0, 14.0], np.float32)  # Lab; what differs by more is no matter of light
@@ -67,6 +68,7 @@ def relight(
         face_px: width of the face.
     """
     source_lab = _without_tints(source_lab, source_skin)
+    source_lab = _as_colourful(source_lab, source_skin, target_lab, target_skin)
     shift = _mean(target_lab, target_skin) - _mean(source_lab, source_skin)
     change = np.empty_like(source_lab)
     change[:, :, :1] = smoothed(target_lab[:, :, :1], target_skin, LIGHT_SIGMA * face_px) - smoothed(
@@ -93,6 +95,21 @@ def _without_tints(lab: FloatArray, skin: FloatArray) -> FloatArray:
     cleaned = lab.copy()
     cleaned[:, :, 1:] = np.maximum(lab[:, :, 1:], lowest[1:])
     return cleaned
+
+
+def _as_colourful(
+    source_lab: FloatArray, source_skin: FloatArray, target_lab: FloatArray, target_skin: FloatArray
+) -> FloatArray:
+    """The source's hues drawn together where the target's skin has far fewer: a grey target gets a grey face."""
+    spreads = [
+        np.sqrt(_mean((lab - _mean(lab, skin)) ** 2, skin)[1:].sum())
+        for lab, skin in ((source_lab, source_skin), (target_lab, target_skin))
+    ]
+    share = min(1.0, COLOURFUL * float(spreads[1]) / max(float(spreads[0]), 1e-6))
+    middle = _mean(source_lab, source_skin)
+    drawn = source_lab.copy()
+    drawn[:, :, 1:] = middle[1:] + share * (source_lab[:, :, 1:] - middle[1:])
+    return drawn
 
 
 def _mean(lab: FloatArray, weight: FloatArray) -> FloatArray:

@@ -35,6 +35,7 @@ LIGHT_STRENGTH: Final = 0.7
 EYE_MARGIN: Final = 0.01  # of the face's width, around the lids
 ZONE_GAIN: Final = 4.0  # between the points the zone is a ramp; hair close to the brows counts fully
 HAIR_FEATHER: Final = 0.035
+HAIR_GAIN: Final = 1.6  # a thin strand is taken out wholly, too
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def _alpha(
     zone = warped.values[:, :, 0]
     hair = np.clip(ZONE_GAIN * zone, 0.0, 1.0) * (1.0 - np.sqrt(source_skin * target_skin)) * covered
     lying = cv2.dilate(hair.astype(np.float32), _disc(0.5 * HAIR_FEATHER * face_px))
-    alpha = alpha * (1.0 - _soft(lying, HAIR_FEATHER * face_px))
+    alpha = alpha * (1.0 - np.clip(HAIR_GAIN * _soft(lying, HAIR_FEATHER * face_px), 0.0, 1.0))
     alpha *= 1.0 - keep_lips * _soft(warped.values[:, :, 1], 0.02 * face_px)
     alpha *= _soft(np.where(covered > 0, warped.seen, 1.0), 0.02 * face_px)
     alpha *= 1.0 - _soft(warped.part == MOUTH, 0.008 * face_px)

@@ -66,7 +66,8 @@ def identity_difference(source_head: Points, target_head: Points) -> Points:
     """Source minus target in the template's frame (468, 3), without the difference in expression."""
     difference = source_head - target_head
     for measure, field in ((mouth_opening, _opening_field()), (_smile, _smile_field())):
-        difference = difference - (measure(source_head) - measure(target_head)) * field
+        # What is left of it, since opening the mouth moves its middle and would pass for a smile.
+        difference = difference - (measure(target_head + difference) - measure(target_head)) * field
     for ring, weights in _eye_fields():
         corners = [ring[0], ring[8]]
         kept = _moved_rigidly(target_head, source_head, corners) - target_head

@@ -1,0 +1,144 @@
+"""The two warps and the colours, on pictures made by formula."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from services.faceswap.colour import relight, skin_likelihood, smoothed, to_bgr, to_lab
+from services.faceswap.eyes import eyes_open
+from services.faceswap.geometry import Similarity
+from services.faceswap.template import CHIN, LEFT_EYE, RIGHT_EYE, template
+from services.faceswap.warp import MOUTH, SKIN, region_around, warp_source, warp_target
+
+NO_VALUES = np.zeros((468, 0), np.float32)
+
+
+def mesh(scale: float = 60.0, x: float = 120.0, y: float = 90.0) -> np.ndarray:
+    return Similarity(scale, np.eye(3), np.array([x, y, 0.0])).apply(template().points.astype(np.float64))
+
+
+def picture(height: int = 250, width: int = 240, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), 3.0)
+    return np.clip((blurred - 127) * 4 + 127, 0, 255).astype(np.uint8)
+
+
+def test_a_source_on_its_own_mesh_is_itself() -> None:
+    source, points = picture(), mesh()
+    region = region_around([points], 250, 240, 0.2)
+    warped = warp_source(source, points, points - [region.left, region.top, 0], region, NO_VALUES)
+    on_face = warped.part == SKIN
+    original = source[region.rows, region.columns].astype(np.float32)
+    assert on_face.sum() > 5000
+    assert np.abs(warped.texture - original)[on_face].max() <= 2.0  # remap rounds coordinates to 1/32 pixel
+    assert (warped.part == MOUTH).any()
+
+
+def test_a_source_twice_as_large_gives_the_same_texture() -> None:
+    source, points = picture(), mesh()
+    large = cv2.resize(source, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    larger = (points + [0.5, 0.5, 0.0]) * 2 - [0.5, 0.5, 0.0]
+    region = region_around([points], 250, 240, 0.2)
+    local = points - [region.left, region.top, 0]
+    one, other = (warp_source(s, p, local, region, NO_VALUES) for s, p in ((source, points), (large, larger)))
+    on_face = one.part == SKIN
+    assert np.abs(one.texture - other.texture)[on_face].mean() < 3.0
+
+
+def test_a_far_half_is_the_mirror_image_of_the_near_one() -> None:
+    angle = np.radians(45.0)
+    turn = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
+    for rotation in (turn, turn.T):  # to either side
+        points = Similarity(60.0, rotation, np.array([120.0, 90.0, 0.0])).apply(template().points.astype(np.float64))
+        source = np.zeros((250, 240, 3), np.uint8)
+        near_is_right = np.ptp(points[template().points[:, 0] > 0, 0]) > np.ptp(points[template().points[:, 0] < 0, 0])
+        middle = round(float(points[[1, 6, CHIN], 0].mean()))
+        source[:, middle:] = (0, 200, 0) if near_is_right else (0, 0, 200)
+        source[:, :middle] = (0, 0, 200) if near_is_right else (0, 200, 0)
+        front = mesh()
+        region = region_around([front], 250, 240, 0.2)
+        warped = warp_source(source, points, front - [region.left, region.top, 0], region, NO_VALUES)
+        y, left, right = (round(v) for v in (110 - region.top, 95 - region.left, 145 - region.left))
+        assert warped.texture[y, left, 1] > 150 and warped.texture[y, right, 1] > 150  # the near side's green on both
+
+
+def test_an_unmoved_target_stays_bit_identical() -> None:
+    target, points = picture(), mesh()
+    region = region_around([points], 250, 240, 0.3)
+    warped, moved = warp_target(target, points, points, region)
+    assert not moved.any()
+    assert (warped == target[region.rows, region.columns]).all()
+
+
+def test_a_moved_target_carries_its_points_along_and_keeps_what_is_far() -> None:
+    points = mesh()
+    moved_points = points.copy()
+    moved_points[points[:, 1] > 130, 1] += 6.0  # a longer chin
+    target = np.zeros((250, 240, 3), np.uint8)
+    chin = points[CHIN].round().astype(int)
+    cv2.circle(target, (int(chin[0]), int(chin[1])), 3, (255, 255, 255), -1)
+    region = region_around([points, moved_points], 250, 240, 0.3)
+    warped, moved = warp_target(target, points, moved_points, region)
+    rows, columns = np.nonzero(warped[:, :, 0] > 128)
+    centre = np.array([columns.mean() + region.left, rows.mean() + region.top])
+    np.testing.assert_allclose(centre, moved_points[CHIN, :2], atol=1.0)
+    assert moved.any() and not moved[0].any() and not moved[-1].any() and not moved[:, 0].any()
+
+
+def test_the_region_never_leaves_the_picture() -> None:
+    region = region_around([mesh(x=5.0, y=5.0)], 80, 70, 0.3)
+    assert (region.left, region.top) == (0, 0)
+    assert region.width <= 70 and region.height <= 80
+
+
+def test_lab_and_back() -> None:
+    pixels = picture(40, 41).astype(np.float32)
+    np.testing.assert_allclose(to_bgr(to_lab(pixels)), pixels, atol=0.6)
+
+
+def test_a_uniform_colour_smoothed_is_that_colour_even_where_nothing_counts() -> None:
+    weight = np.zeros((60, 50), np.float32)
+    weight[10:20, 10:20] = 1.0
+    colour = np.full((60, 50, 3), [50.0, 10.0, 20.0], np.float32)
+    np.testing.assert_allclose(smoothed(colour, weight, 6.0), colour, atol=0.1)
+
+
+def test_relighting_brings_the_targets_mean_and_its_light_and_keeps_the_sources_detail() -> None:
+    height, width = 100, 100
+    everywhere = np.ones((height, width), np.float32)
+    x = np.linspace(0, 1, width, dtype=np.float32)[np.newaxis, :, np.newaxis]
+    target = np.full((height, width, 3), [60.0, 15.0, 18.0], np.float32)
+    target[:, :, :1] += 16.0 * (x - 0.5)  # brighter to the right
+    source = np.full((height, width, 3), [40.0, 5.0, 8.0], np.float32)
+    source[50, ::4, 0] -= 10.0  # fine dark dots
+    lit = relight(source, target, everywhere, everywhere, everywhere, 100.0, everywhere)
+    assert np.abs(lit.mean(axis=(0, 1)) - target.mean(axis=(0, 1))).max() < 1.0
+    assert lit[20, 80, 0] - lit[20, 20, 0] == pytest.approx(16.0 * 0.6, abs=3.0)
+    assert lit[50, 41, 0] - lit[50, 40, 0] == pytest.approx(10.0, abs=1.5)
+
+
+def test_hair_is_not_skin() -> None:
+    lab = np.full((40, 40, 3), [65.0, 15.0, 18.0], np.float32)
+    lab += np.random.default_rng(0).normal(0, 2, lab.shape).astype(np.float32)
+    lab[:10] -= [45.0, 10.0, 10.0]
+    sure = np.zeros((40, 40), np.float32)
+    sure[20:] = 1.0
+    likelihood = skin_likelihood(lab, sure)
+    assert likelihood[:10].max() < 0.05 and likelihood[20:].mean() > 0.8
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_eyes_are_told_open_from_closed(is_open: bool) -> None:
+    points = mesh(scale=150.0)
+    drawn = np.full((250, 240, 3), (150, 170, 210), np.uint8)
+    for ring in (RIGHT_EYE, LEFT_EYE):
+        outline = points[list(ring), :2].round().astype(np.int32)
+        centre = tuple(int(v) for v in outline.mean(axis=0))
+        if is_open:
+            cv2.fillPoly(drawn, [outline], (240, 240, 240))
+            cv2.circle(drawn, centre, 8, (20, 30, 40), -1)
+        else:
+            cv2.line(drawn, tuple(map(int, outline[0])), tuple(map(int, outline[8])), (30, 40, 60), 4)
+    assert eyes_open(drawn, points) == (1.0 if is_open else 0.0)
