@@ -25,7 +25,7 @@ class Kind(enum.StrEnum):
     synthetic = "synthetic"
 
 
-Of = Annotated[Likeness, typer.Argument(help="What the consent is about.", show_default=False)]
+Of = Annotated[Likeness, typer.Option("--for", help="What the consent is about.")]
 
 
 def _collection(client: Client, of: Likeness) -> Consents:
@@ -34,7 +34,6 @@ def _collection(client: Client, of: Likeness) -> Consents:
 
 @app.command("create")
 def create(
-    of: Of,
     who: Annotated[str, typer.Option(help="The person's name, or the synthetic persona's.", show_default=False)],
     evidence: Annotated[
         str, typer.Option(help="Where the agreement is kept, or how the persona was made.", show_default=False)
@@ -48,6 +47,7 @@ def create(
     expires_at: Annotated[
         str | None, typer.Option(help="Until when, such as 2030-01-31T12:00:00Z.", show_default=False)
     ] = None,
+    of: Of = Likeness.voice,
     as_json: Json = False,
     url: Url = URL,
     api_key: ApiKey = None,
@@ -66,7 +66,7 @@ def create(
 
 
 @app.command("list")
-def list_(of: Of, as_json: Json = False, url: Url = URL, api_key: ApiKey = None) -> None:
+def list_(of: Of = Likeness.voice, as_json: Json = False, url: Url = URL, api_key: ApiKey = None) -> None:
     """List consents, newest first."""
     with Client(url, api_key) as client:
         found = _collection(client, of).list()
@@ -77,14 +77,14 @@ def list_(of: Of, as_json: Json = False, url: Url = URL, api_key: ApiKey = None)
         f"{of.value.capitalize()} consents",
         ("id", "who", "kind", "uses", "state", "expires"),
         [(item.id, item.who, item.kind, ", ".join(item.uses), item.state, item.expires_at) for item in found],
-        empty=f"There is no {of.value} consent yet; `likeness consents create {of.value}` records one.",
+        empty=f"There is no {of.value} consent yet; `likeness consents create --for {of.value}` records one.",
     )
 
 
 @app.command("revoke")
 def revoke(
-    of: Of,
     consent: Annotated[str, typer.Argument(help="Id of the consent.", show_default=False)],
+    of: Of = Likeness.voice,
     url: Url = URL,
     api_key: ApiKey = None,
 ) -> None:

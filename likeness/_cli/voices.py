@@ -20,7 +20,7 @@ def enrol(
     name: Annotated[str, typer.Argument(help="How you will call the voice.", show_default=False)],
     sample: Annotated[
         Path,
-        typer.Option(
+        typer.Argument(
             help="Recording of one person, ten seconds or so.", exists=True, dir_okay=False, show_default=False
         ),
     ],

@@ -73,9 +73,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["speak", "Hello", "--voice", "v", "--out", "x.mp3", "--play"], "--play plays wav only"),
         (["speak", "Hello", "--voice", "v", "--out", "x.wav", "--speed", "9"], "less than or equal to 4"),
         (["swap", "--source", "no.png", "--target", "no.png", "--out", "x.png", "--consent", "c"], "does not exist"),
-        (["voices", "enrol", "v", "--sample", "no.wav", "--consent", "c"], "does not exist"),
-        (["consents", "create", "voice", "--who", "A", "--evidence", "letter"], "needs --attested-by"),
-        (["consents", "list", "car"], "'car' is not one of 'voice', 'face'"),
+        (["voices", "enrol", "v", "no.wav", "--consent", "c"], "does not exist"),
+        (["consents", "create", "--who", "A", "--evidence", "letter"], "needs --attested-by"),
+        (["consents", "list", "--for", "car"], "'car' is not one of 'voice', 'face'"),
         (["record", "--out", "x.mp3"], "end the name with .wav"),
         (["sing"], "No such command 'sing'"),
     ],
@@ -146,16 +146,16 @@ def test_consents(gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]) 
     gateway.answers["GET /v1/audio/voice_consents?limit=100"] = json_answer(page)
     gateway.answers["POST /v1/audio/voice_consents/cons_1/revoke"] = json_answer({**CONSENT, "state": "revoked"})
 
-    create = ["consents", "create", "face", "--who", "Ann", "--evidence", "letter", "--attested-by", "Bob", "--json"]
-    assert run(create) == 0
+    create = ["consents", "create", "--for", "face", "--who", "Ann", "--evidence", "letter", "--attested-by", "Bob"]
+    assert run([*create, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["id"] == "cons_1"
     assert gateway.asked[0].json == {"who": "Ann", "kind": "attested", "evidence": "letter", "attested_by": "Bob"}
 
-    assert run(["consents", "list", "voice", "--json"]) == 0
+    assert run(["consents", "list", "--json"]) == 0
     assert [item["who"] for item in json.loads(capsys.readouterr().out)] == ["Juniper"]
-    assert run(["consents", "list", "voice"]) == 0
+    assert run(["consents", "list"]) == 0
     assert "Juniper" in capsys.readouterr().out
-    assert run(["consents", "revoke", "voice", "cons_1"]) == 0
+    assert run(["consents", "revoke", "cons_1"]) == 0
     assert capsys.readouterr().out == "cons_1: revoked\n"
 
 
@@ -169,7 +169,7 @@ def test_enrols_and_tells_the_advice(
     gateway.answers["GET /v1/audio/voices?limit=100"] = json_answer(page)
     sample = tmp_path / "ann.wav"
     sample.write_bytes(b"RIFF")
-    assert run(["voices", "enrol", "ann", "--sample", str(sample), "--consent", "cons_1"]) == 0
+    assert run(["voices", "enrol", "ann", str(sample), "--consent", "cons_1"]) == 0
     captured = capsys.readouterr()
     assert captured.out + captured.err == (
         "voice_1: ann, similarity to the recording 0.70\nAdvice: Record in a quieter room.\n"
