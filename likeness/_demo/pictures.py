@@ -61,7 +61,7 @@ GUEST: Final = DemoPicture(
     package=GROUP.package,
     file=GROUP.file,
     origin=GROUP.origin,
-    part=(1045, 205, 235, 270),
+    part=(369, 196, 299, 299),
 )
 
 
