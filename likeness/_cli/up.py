@@ -27,7 +27,7 @@ from likeness._stack import (
     port_is_free,
 )
 
-START_TIMEOUT_S: Final = 180.0
+START_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles the numba kernels
 WATCH_INTERVAL_S: Final = 0.2
 
 

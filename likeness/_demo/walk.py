@@ -24,7 +24,7 @@ from services.common.settings import REPOSITORY_ROOT
 
 PERSONA: Final = REPOSITORY_ROOT / "examples" / "persona" / "persona.flac"
 SENTENCE: Final = "Nobody has ever said these words. A program learned my voice from ten seconds of sound."
-START_TIMEOUT_S: Final = 180.0
+START_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles the numba kernels
 SOURCE: Final[DemoPicture] = GUEST
 TARGET: Final[DemoPicture] = ASTRONAUT
 

@@ -102,7 +102,7 @@ class Stack:
     def memory(self) -> list[ProcessMemory]:
         return stack_memory(self.pids)
 
-    def start(self, timeout_s: float = 120.0, cancelled: threading.Event | None = None) -> None:
+    def start(self, timeout_s: float = 600.0, cancelled: threading.Event | None = None) -> None:
         """Starts all and waits until all are ready, or until `cancelled` is set.
 
         Raises:

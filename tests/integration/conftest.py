@@ -28,7 +28,7 @@ VocoderServiceStub: Any = vocoder_pb2_grpc.VocoderServiceStub
 FaceSwapServiceStub: Any = faceswap_pb2_grpc.FaceSwapServiceStub
 
 PERSONA = REPOSITORY_ROOT / "examples" / "persona" / "persona.flac"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 600.0
 
 
 class RunningStack:
