@@ -48,6 +48,7 @@ class TrainingOptions:
     minutes: float
     steps: int
     resume: bool
+    start: Path | None = None  # published weights to begin from, where no trunk is at hand
     batch_size: int = 4
     intervals: int = 40  # of 12.5 ms per segment: half a second
     learning_rate: float = 2e-3
@@ -103,6 +104,16 @@ class Trainer:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step, self.audio_seconds = state["step"], state["audio_seconds"]
+
+    def begin_from(self, path: Path) -> None:
+        """Takes exported weights for network and average; the optimisers start afresh."""
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+            if json.loads(facts["config"]) != self.config.as_dict():
+                raise ValueError(f"{path} was trained with another shape: {facts['config']}")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def _autocast(self) -> Any:
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
@@ -191,7 +202,9 @@ def train(options: TrainingOptions, config: WaveNetConfig) -> Trainer:
     trunk, best = options.out / "trunk.pt", options.out / "best.safetensors"
     if options.resume:
         trainer.load(trunk)
-    elif best.exists():
+    elif options.start:
+        trainer.begin_from(options.start)
+    if not options.resume and best.exists():
         raise FileExistsError(f"{best} is from an earlier training: give --resume or another --out")
     training = Sampler(Corpus(options.data / "train"), config, options.intervals, Augmentation())
     held_out = Sampler(Corpus(options.data / "dev"), config, options.intervals, Augmentation.none())
@@ -246,7 +259,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/vocoder"))
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on from trunk.pt in --out")
+    parser.add_argument("--start", type=Path, help="begin from exported weights (.safetensors)")
     parser.add_argument("--batch-size", type=int, default=TrainingOptions.batch_size)
     parser.add_argument("--learning-rate", type=float, default=TrainingOptions.learning_rate)
     parser.add_argument("--cooldown", type=float, default=TrainingOptions.cooldown)

@@ -12,10 +12,12 @@ import torch
 
 from services.common.audio import HOP_SAMPLES, acoustic_frames
 from services.common.encode_audio import encode_audio
+from services.common.models import Registry
 from services.vocoder.batches import Augmentation, Sampler, shapes
 from services.vocoder.conditioning import DRAFT_TUNING, log_levels
 from services.vocoder.config import WaveNetConfig
 from services.vocoder.draft import DraftEngine
+from services.vocoder.export import export
 from services.vocoder.packed import load_packed
 from services.vocoder.pqmf import BANDS, analyse
 from services.vocoder.prepare import Corpus, draft_in_step, prepare
@@ -131,6 +133,19 @@ def test_what_would_be_lost_is_not_overwritten(corpus: Path, tmp_path: Path) -> 
         train(options(corpus, tmp_path, steps=1, resume=True), replace(TINY, channels=12))
 
 
+def test_published_weights_are_registered_and_can_be_trained_further(corpus: Path, tmp_path: Path) -> None:
+    train(options(corpus, tmp_path / "run", steps=2), TINY)
+    models = tmp_path / "models"
+    entry = export(tmp_path / "run", models, {"dnsmos": 1.5})
+    assert entry.metrics["dnsmos"] == 1.5
+    assert entry.metrics["step"] == 2
+    published = Registry(models).path("vocoder-wavenet")
+    assert published.stat().st_mode & 0o044  # others may read it
+    trainer = Trainer(options(corpus, tmp_path / "next"), TINY)
+    trainer.begin_from(published)
+    np.testing.assert_array_equal(trainer.network.head.weight.detach().numpy(), load_packed(published).head)
+
+
 def test_the_average_follows_the_network(corpus: Path, tmp_path: Path) -> None:
     trainer = Trainer(options(corpus, tmp_path), TINY)
     sampler = Sampler(Corpus(corpus / "train"), TINY, 8, Augmentation())
@@ -140,7 +155,7 @@ def test_the_average_follows_the_network(corpus: Path, tmp_path: Path) -> None:
         trainer.update(sampler.draw(random, 2), 3e-3)
     moved = (trainer.network.head.weight - begin).norm()
     behind = (trainer.network.head.weight - trainer.average.head.weight).norm()
-    assert 0 < float(behind) < float(moved)
+    assert 0 < behind.item() < moved.item()
 
 
 def test_receptive_field_is_derived() -> None:
