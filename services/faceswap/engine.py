@@ -35,6 +35,8 @@ LIGHT_STRENGTH: Final = 0.7
 EYE_MARGIN: Final = 0.01  # of the face's width, around the lids
 ZONE_GAIN: Final = 4.0  # between the points the zone is a ramp; hair close to the brows counts fully
 HAIR_FEATHER: Final = 0.035
+BROW_GAIN: Final = 1.4  # how far around the brows dark pixels count as brow rather than hair
+SIDE_FROM: Final = 0.52  # distance from the midline at which hair may begin, in the template
 HAIR_GAIN: Final = 1.6  # a thin strand is taken out wholly, too
 
 
@@ -71,7 +73,7 @@ def paint(
     region = region_around([target_points, points], height, width, MARGIN)
     around, moved = warp_target(target, target_points, points, region)
     local = points - [region.left, region.top, 0.0]
-    values = np.column_stack([_hair_zone(), _lip_zone(), facing(target_points)])
+    values = np.column_stack([_hair_zone(), _lip_zone(), facing(target_points), _brow_zone()])
     warped = warp_source(source, source_points, local, region, values)
     face_px = float(np.ptp(points[:, :2], axis=0).mean())
     around_lab, texture_lab = to_lab(around.astype(np.float32)), to_lab(np.clip(warped.texture, 0, 255))
@@ -95,9 +97,17 @@ def _hair_zone() -> FloatArray:
     """Where hair may lie over the face, per point (468,): forehead and sides, but not the brows."""
     points = template().points
     forehead = np.clip((-0.14 - points[:, 1]) / 0.06, 0.0, 1.0)
-    sides = np.clip((np.abs(points[:, 0]) - 0.42) / 0.12, 0.0, 1.0)
+    sides = np.clip((np.abs(points[:, 0]) - SIDE_FROM) / 0.12, 0.0, 1.0)
     zone: FloatArray = np.maximum(forehead, sides).astype(np.float32)
     zone[[*RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE]] = 0.0
+    return zone
+
+
+@lru_cache(maxsize=1)
+def _brow_zone() -> FloatArray:
+    """1 at the points of the brows, 0 elsewhere (468,)."""
+    zone = np.zeros(len(template().points), np.float32)
+    zone[[*RIGHT_BROW, *LEFT_BROW]] = 1.0
     return zone
 
 
@@ -149,7 +159,8 @@ def _alpha(
     ramp = np.clip(depth / max(feather_px, 1.0), 0.0, 1.0)
     alpha = ramp * ramp * (3.0 - 2.0 * ramp)
     zone = warped.values[:, :, 0]
-    hair = np.clip(ZONE_GAIN * zone, 0.0, 1.0) * (1.0 - np.sqrt(source_skin * target_skin)) * covered
+    zone = np.clip(ZONE_GAIN * zone, 0.0, 1.0) * (1.0 - np.clip(BROW_GAIN * warped.values[:, :, 3], 0.0, 1.0))
+    hair = zone * (1.0 - np.sqrt(source_skin * target_skin)) * covered
     lying = cv2.dilate(hair.astype(np.float32), _disc(0.5 * HAIR_FEATHER * face_px))
     alpha = alpha * (1.0 - np.clip(HAIR_GAIN * _soft(lying, HAIR_FEATHER * face_px), 0.0, 1.0))
     alpha *= 1.0 - keep_lips * _soft(warped.values[:, :, 1], 0.02 * face_px)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 
-from services.common.decode import decode_picture
+from services.common.decode_picture import decode_picture
 from services.common.models import Registry
 from services.common.settings import CommonSettings
 from services.faceswap.finder import FaceFinder

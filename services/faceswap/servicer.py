@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from likeness.v1 import faceswap_pb2, faceswap_pb2_grpc, types_pb2
-from services.common.decode import decode_picture, encode_picture
+from services.common.decode_picture import decode_picture, encode_picture
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.common.store import media_reference, open_store, read_reference
