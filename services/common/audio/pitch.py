@@ -26,10 +26,10 @@ LAG_MAX: Final = int(SAMPLE_RATE_HZ / F0_MIN_HZ) + 1  # 267 samples
 CORRELATION_SAMPLES: Final = 280  # 17.5 ms: a period at 60 Hz and a little
 CANDIDATES: Final = 8  # voiced hypotheses per frame; one unvoiced is added
 PEAK_FLOOR: Final = 0.25  # correlation peaks below are not candidates
-LAG_BIAS: Final = 0.12  # prefers the shorter of two lags that fit equally: against octave errors downwards
-VOICING_THRESHOLD: Final = 0.45  # peak correlation at which voiced and unvoiced cost the same
-SWITCH_COST: Final = 0.25  # of changing between voiced and unvoiced
-JUMP_COST: Final = 0.8  # per natural-log unit of change in F0 between neighbouring frames
+LAG_BIAS: Final = 0.4  # prefers the shorter of two lags that fit equally: against octave errors downwards
+VOICING_THRESHOLD: Final = 0.5  # peak correlation at which voiced and unvoiced cost the same
+SWITCH_COST: Final = 0.4  # of changing between voiced and unvoiced
+JUMP_COST: Final = 2.0  # per natural-log unit of change in F0 between neighbouring frames
 QUIET_POWER: Final = 1e-7  # -70 dBFS: anything below is unvoiced
 
 
