@@ -42,7 +42,7 @@ def smoothed(values: FloatArray, weight: FloatArray, sigma_px: float) -> FloatAr
     small = cv2.resize(packed, size, interpolation=cv2.INTER_AREA)
     sigma = sigma_px * size[0] / width
     small = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-    overall = packed[:, :, :-1].sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
+    overall = _mean(values, weight)
     # Where little is counted nearby, the overall mean fills in.
     mean = (small[:, :, :-1] + PRIOR_WEIGHT * overall) / (small[:, :, -1:] + PRIOR_WEIGHT)
     full: FloatArray = cv2.resize(mean.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -113,7 +113,8 @@ def _as_colourful(
 
 
 def _mean(lab: FloatArray, weight: FloatArray) -> FloatArray:
-    total: FloatArray = (lab * weight[:, :, np.newaxis]).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
+    """Weighted mean over all pixels, (c,)."""
+    total: FloatArray = weight.ravel() @ lab.reshape(-1, lab.shape[2]) / max(float(weight.sum()), 1e-6)
     return total
 
 
