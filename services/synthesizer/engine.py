@@ -6,7 +6,7 @@ on how large the others are. Beyond the tempo that the network speaks well, time
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -25,7 +25,7 @@ SPOKEN_SPEED_RANGE: Final = (0.7, 1.5)  # what the network is asked for; the res
 PITCH_SHIFT_RANGE: Final = (-12.0, 12.0)
 FIRST_CHUNK_FRAMES: Final = 24  # 0.3 s: soon to be heard
 CHUNK_FRAMES: Final = 60
-SERVED_STYLES: Final = ("rms", "slt")  # the cleanest of the learned voices
+STYLE: Final = "rms"  # of the learned ways of speaking the clearest by far, for speakers of any pitch
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,11 @@ class Synthesizer:
     def _speak(
         self, phrases: list[Phrase], speaker: SpeakerProfile, options: SpeechOptions, chunk_frames: int
     ) -> Iterator[FrameChunk]:
-        style = choose_style(speaker, self._network.styles)
         space = VoiceSpace(
             speaker,
-            self._network.styles[style],
+            self._network.styles[STYLE],
             self._network.liveliness,
-            pitch_offset=self._network.pitch_offsets[style],
+            pitch_offset=self._network.pitch_offsets[STYLE],
             pitch_shift_semitones=options.pitch_shift_semitones,
         )
         sentence_count = phrases[-1].sentence_index + 1
@@ -107,10 +106,7 @@ class Synthesizer:
         frames_before = phrase_number = 0
         for sentence_index, group in groupby(phrases, key=lambda phrase: phrase.sentence_index):
             sentence = list(group)
-            encoded = [
-                self._network.encode(phrase.sequence, style, speaker.embedding).faster(spoken_speed)
-                for phrase in sentence
-            ]
+            encoded = [self._network.encode(phrase.sequence, STYLE).faster(spoken_speed) for phrase in sentence]
             words: list[WordTime] = []
             starts = frames_before
             for phrase, code in zip(sentence, encoded, strict=True):
@@ -149,11 +145,6 @@ class Synthesizer:
             yield refined[done - first : stop - first]
             keep = max(stop - reach, 0)
             coarse, first, done = coarse[keep - first :], keep, stop
-
-
-def choose_style(speaker: SpeakerProfile, styles: Mapping[str, SpeakerProfile]) -> str:
-    """The learned voice whose way of speaking the speaker is given: the one that sounds more alike to the encoder."""
-    return max(SERVED_STYLES, key=lambda style: float(styles[style].embedding @ speaker.embedding))
 
 
 def _pause_frames(phrase: Phrase, speed: float) -> int:

@@ -1,6 +1,6 @@
 """The figures of the model card: `python -m services.synthesizer.evaluate [--sentences 50]`, one JSON object.
 
-The learned voices say the evaluation sentences through the vocoder's draft engine, which needs no weights: words that
+The learned voice says the evaluation sentences through the vocoder's draft engine, which needs no weights: words that
 pocketsphinx gets wrong, DNSMOS, speed. It needs the `test` extra. How well strangers are imitated is measured on the
 whole chain by `python -m benchmarks.voice`.
 """
@@ -24,7 +24,7 @@ from services.common.audio import FRAMES_PER_SECOND, FloatArray
 from services.common.models import Registry
 from services.common.profile import SpeakerProfile
 from services.common.settings import CommonSettings
-from services.synthesizer.engine import SERVED_STYLES, Synthesizer
+from services.synthesizer.engine import STYLE, Synthesizer
 from services.synthesizer.network import Network
 from services.vocoder.draft import DraftEngine
 
@@ -48,9 +48,9 @@ def word_error_rate(clips: list[FloatArray]) -> float:
     return round(errors / sum(len(words(SENTENCES[i])) for i in range(len(clips))), 4)
 
 
-def evaluate_style(synthesizer: Synthesizer, speaker: SpeakerProfile, count: int, label: str) -> dict[str, Any]:
+def evaluate_voice(synthesizer: Synthesizer, speaker: SpeakerProfile, count: int) -> dict[str, Any]:
     clips, seconds, worked_s = [], 0.0, 0.0
-    for sentence in track(SENTENCES[:count], f"{label} speaks"):
+    for sentence in track(SENTENCES[:count], "speaking"):
         frames, _, took_s = speak(synthesizer, sentence, speaker)
         seconds += len(frames) / FRAMES_PER_SECOND
         worked_s += took_s
@@ -70,12 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     network = Network(Registry(CommonSettings().models_dir))
     synthesizer = Synthesizer(network)
-    speak(synthesizer, TEN_WORDS, network.styles[SERVED_STYLES[0]])  # loads the dictionary
+    speak(synthesizer, TEN_WORDS, network.styles[STYLE])  # loads the dictionary
     count = options.sentences
     figures: dict[str, Any] = {"sentences": count, "machine": describe_machine()}
     figures["flite_rms"] = {"wer": word_error_rate([read_audio(path_of(i)) for i in range(count)])}
-    for style in SERVED_STYLES:
-        figures[style] = evaluate_style(synthesizer, network.styles[style], count, style)
+    figures["synthesizer"] = evaluate_voice(synthesizer, network.styles[STYLE], count)
     print(json.dumps(figures))
     return 0
 

@@ -152,10 +152,10 @@ def pitch_offsets(network: Network) -> dict[str, float]:
     grammar = grammar_sentences(Random(PITCH_SEED))  # noqa: S311
     sentences = [s for s in islice(grammar, 400) if 6 <= len(s.split()) <= 16 and set(tokens_of(s)) <= COMMON_WORDS]
     offsets = {}
-    for style, profile in network.styles.items():
+    for style in network.styles:
         pitch = []
         for sentence in sentences[:PITCH_SENTENCES]:
-            phrase = network.encode(to_symbols(tokens_of(sentence)), style, profile.embedding)
+            phrase = network.encode(to_symbols(tokens_of(sentence)), style)
             frames = network.refine(network.decode(phrase, PITCH_SEED).read(phrase.frame_count))
             pitch.append(frames[frames[:, VOICING] > 0, LOG_F0])
         offsets[style] = round(float(np.median(np.concatenate(pitch))), 4)

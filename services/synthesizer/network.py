@@ -16,7 +16,7 @@ import onnxruntime
 from services.common.audio import FRAME_CHANNELS, FloatArray
 from services.common.errors import LikenessError
 from services.common.models import Registry
-from services.common.profile import SpeakerProfile
+from services.common.profile import EMBEDDING_SIZE, SpeakerProfile
 from services.synthesizer.text import SymbolSequence
 from services.synthesizer.text.symbols import MARKS, SYMBOL_IDS
 
@@ -96,8 +96,9 @@ class Network:
                 "MODEL_INVALID", f"The metadata of {MODEL_NAME}-encoder is incomplete ({error!r}); export it again."
             ) from error
 
-    def encode(self, sequence: SymbolSequence, style: str, embedding: FloatArray) -> EncodedPhrase:
-        """A phrase spoken in a style by the speaker of an embedding (256,); all zeros leave the speaker open."""
+    def encode(self, sequence: SymbolSequence, style: str, embedding: FloatArray | None = None) -> EncodedPhrase:
+        """A phrase spoken in a style, by the speaker of an embedding (256,) if one is given."""
+        speaker = np.zeros((1, EMBEDDING_SIZE), np.float32) if embedding is None else embedding[None].astype(np.float32)
         symbols = np.array([[SYMBOL_IDS[symbol] for symbol in sequence.symbols]], np.int64)
         encoded, durations, ranges = self._encoder.run(
             ["encoded", "durations", "ranges"],
@@ -105,7 +106,7 @@ class Network:
                 "symbols": symbols,
                 "edges": np.array([sequence.word_edges], np.int64),
                 "style": np.array([list(self.styles).index(style)], np.int64),
-                "speaker": embedding[None].astype(np.float32),
+                "speaker": speaker,
             },
         )
         sounds = np.array([symbol not in MARKS for symbol in sequence.symbols])

@@ -8,9 +8,11 @@ out as the voices learned from have them, so that a noisy recording gives no his
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.audio.mel import LOG_FLOOR, mel_edges_hz
@@ -26,7 +28,10 @@ CLIP: Final = 6.0  # of normalised numbers: silence lies near -4
 SPREAD_RATIO: Final = (0.6, 1.5)  # how much less or more lively than the learned voice a band may become
 SILENCE_LEVEL: Final = -2.3  # mean of the normalised bands: below it a frame is silence rather than speech
 SILENCE_WIDTH: Final = 0.2
+LOUD_SPREADS: Final = 1.3  # how far above their mean the bands of a loud frame lie
 HEADROOM: Final = -0.35  # natural log of amplitude: a voice with other formants may peak higher
+LEVEL_CEILING: Final = -1.85  # of a frame; the loudest frames of the learned voices, headroom taken off
+LIMITER_WIDTH: Final = 0.15
 MIN_LOG_F0: Final = float(np.log(60.0))
 MAX_LOG_F0: Final = float(np.log(500.0))
 MAX_LOG_MEL: Final = 3.0
@@ -45,9 +50,30 @@ def normalise(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
     return np.clip(out, -CLIP, CLIP)
 
 
-def loudness(mel_mean: FloatArray) -> float:
-    """One number for the level of an average spectrum (80,): natural log of its root mean square amplitude."""
-    return float(0.5 * np.log(np.mean(np.exp(2.0 * mel_mean.astype(np.float64)))))
+@lru_cache(maxsize=1)
+def _band_weights() -> NDArray[np.float64]:
+    """Share of each band in the width of all, shape (80, 1): the bands' numbers are amplitudes per hertz."""
+    edges = mel_edges_hz()
+    widths_hz = edges[2:] - edges[:-2]
+    return np.asarray(widths_hz / widths_hz.sum())[:, None]
+
+
+def frame_level(mel: FloatArray) -> FloatArray:
+    """Natural log of the amplitude of each frame (T, 1), of log-mel frames (T, 80)."""
+    power = np.exp(2.0 * mel.astype(np.float64)) @ _band_weights()
+    return (0.5 * np.log(np.maximum(power, LOG_FLOOR**2))).astype(np.float32)
+
+
+def loudness(mel_mean: FloatArray, mel_spread: FloatArray) -> float:
+    """Natural log of the amplitude of a speaker's loud frames, from mean and spread of the bands (80,)."""
+    return float(frame_level((mel_mean + LOUD_SPREADS * mel_spread)[None])[0, 0])
+
+
+def limit(mel: FloatArray) -> FloatArray:
+    """Log-mel frames (T, 80) with the loudest turned down, softly, so that no frame exceeds `LEVEL_CEILING`."""
+    level = frame_level(mel)
+    limited = LEVEL_CEILING - LIMITER_WIDTH * np.logaddexp(0.0, (LEVEL_CEILING - level) / LIMITER_WIDTH)
+    return np.asarray(mel + np.minimum(limited - level, 0.0), np.float32)
 
 
 def warp_matrix(factor: float) -> FloatArray:
@@ -87,8 +113,10 @@ class VoiceSpace:
     ) -> None:
         learned_spread = np.maximum(learned.mel_spread, MIN_MEL_SPREAD)
         low, high = SPREAD_RATIO
-        self._mean = speaker.mel_mean + (loudness(learned.mel_mean) - loudness(speaker.mel_mean) + HEADROOM)
-        self._spread = np.clip(speaker.mel_spread, low * learned_spread, high * learned_spread) * liveliness[:MEL_BINS]
+        spread = np.clip(speaker.mel_spread, low * learned_spread, high * learned_spread)
+        gain = loudness(learned.mel_mean, learned_spread) - loudness(speaker.mel_mean, spread)
+        self._mean = speaker.mel_mean + (gain + HEADROOM)
+        self._spread = spread * liveliness[:MEL_BINS]
         self._learned_mean, self._learned_spread = learned.mel_mean + HEADROOM, learned_spread
         self._warp = None if abs(speaker.formant_warp - 1.0) < 1e-3 else warp_matrix(speaker.formant_warp)
         f0_spread = float(np.clip(speaker.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
@@ -105,7 +133,8 @@ class VoiceSpace:
         warped = mel if self._warp is None else mel @ self._warp
         speech = self._mean + self._spread * warped
         out = np.empty_like(normalised, dtype=np.float32)
-        out[:, :MEL_BINS] = np.clip(speech_share * speech + (1.0 - speech_share) * silence, LOG_SILENCE, MAX_LOG_MEL)
+        mel = limit(speech_share * speech + (1.0 - speech_share) * silence)
+        out[:, :MEL_BINS] = np.clip(mel, LOG_SILENCE, MAX_LOG_MEL)
         deviation = np.clip(normalised[:, LOG_F0] - self._pitch_offset, -PITCH_REACH, PITCH_REACH)
         log_f0 = self._log_f0 + self._log_f0_spread * deviation
         out[:, LOG_F0] = np.clip(log_f0, MIN_LOG_F0, MAX_LOG_F0)

@@ -17,7 +17,7 @@ from services.common.models import Registry
 from services.common.profile import SpeakerProfile
 from services.common.settings import REPOSITORY_ROOT
 from services.synthesizer import FrameChunk, Network, SpeechOptions, Synthesizer
-from services.synthesizer.engine import FIRST_CHUNK_FRAMES, choose_style, squeezed, squeezed_count
+from services.synthesizer.engine import FIRST_CHUNK_FRAMES, squeezed, squeezed_count
 from services.synthesizer.text.frontend import SENTENCE_PAUSE_S
 
 TEXT = "The keeper painted every window blue. Why?"
@@ -127,13 +127,6 @@ def test_a_stranger_gets_his_own_average_spectrum(synthesizer: Synthesizer, spea
     voiced = own[:, -1] > 0.8
     change = (other - own)[voiced, :MEL_BINS].mean(axis=0)
     assert np.corrcoef(change, tilt)[0, 1] > 0.99
-
-
-def test_a_speaker_gets_the_style_of_the_voice_that_is_more_alike(network: Network, speaker: SpeakerProfile) -> None:
-    for style in ("rms", "slt"):
-        noisy = network.styles[style].embedding + 0.03 * np.random.default_rng(0).standard_normal(256)
-        alike = replace(speaker, embedding=(noisy / np.linalg.norm(noisy)).astype(np.float32))
-        assert choose_style(alike, network.styles) == style
 
 
 @pytest.mark.parametrize("words", [1, 3, 120])

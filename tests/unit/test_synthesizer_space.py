@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.audio.mel import LOG_FLOOR, mel_edges_hz
 from services.common.profile import SpeakerProfile
-from services.synthesizer.space import HEADROOM, LOG_F0, VOICING, VoiceSpace, loudness, normalise, warp_matrix
+from services.synthesizer.space import (
+    HEADROOM,
+    LEVEL_CEILING,
+    LOG_F0,
+    VOICING,
+    VoiceSpace,
+    frame_level,
+    limit,
+    loudness,
+    normalise,
+    warp_matrix,
+)
 
 EVEN = np.ones(FRAME_CHANNELS, np.float32)
 
@@ -33,7 +44,7 @@ def speech_like(profile: SpeakerProfile, count: int = 200, seed: int = 1) -> Flo
     rng = np.random.default_rng(seed)
     frames = np.zeros((count, FRAME_CHANNELS), np.float32)
     frames[:, :MEL_BINS] = profile.mel_mean + 0.7 * profile.mel_spread * rng.standard_normal((count, MEL_BINS))
-    frames[:, LOG_F0] = profile.log_f0_median + profile.log_f0_spread * rng.standard_normal(count)
+    frames[:, LOG_F0] = profile.log_f0_median + profile.log_f0_spread * rng.standard_normal(count).clip(-2, 2)
     frames[:, VOICING] = rng.uniform(0, 1, count)
     return frames
 
@@ -53,7 +64,8 @@ def test_another_speaker_gets_his_own_average_and_pitch_at_the_same_loudness() -
     shape = frames[:, :MEL_BINS].mean(axis=0) - speaker.mel_mean
     assert np.ptp(shape) < 0.15  # the same spectrum, up to one gain
     assert frames[:, LOG_F0].mean() == pytest.approx(4.6, abs=0.02)
-    assert shape.mean() == pytest.approx(loudness(learned.mel_mean) - loudness(speaker.mel_mean) + HEADROOM, abs=0.05)
+    gain = loudness(learned.mel_mean, learned.mel_spread) - loudness(speaker.mel_mean, speaker.mel_spread)
+    assert shape.mean() == pytest.approx(gain + HEADROOM, abs=0.05)
 
 
 def test_silence_stays_silent_whatever_the_noise_of_the_reference() -> None:
@@ -65,6 +77,19 @@ def test_silence_stays_silent_whatever_the_noise_of_the_reference() -> None:
     assert np.abs(out[:, :MEL_BINS] - own[:, :MEL_BINS]).max() < 0.02
     assert out[:, :MEL_BINS].mean() < -7.5
     assert out[:, VOICING].max() == 0
+
+
+def test_loud_frames_are_turned_down_and_the_others_left_alone() -> None:
+    mel = np.linspace(-9, 2, 40, dtype=np.float32)[:, None] + np.zeros((1, MEL_BINS), np.float32)
+    limited = limit(mel)
+    assert frame_level(limited).max() <= LEVEL_CEILING + 1e-5
+    quiet = mel[:, 0] < LEVEL_CEILING - 1
+    np.testing.assert_allclose(limited[quiet], mel[quiet], atol=1e-3)
+    assert (np.diff(limited[:, 0]) > -1e-5).all()  # louder stays louder
+
+
+def test_the_level_of_a_frame_is_that_of_white_noise_of_its_bands() -> None:
+    assert frame_level(np.full((1, MEL_BINS), -3.0, np.float32))[0, 0] == pytest.approx(-3.0, abs=1e-5)
 
 
 def test_explicit_silence_is_the_floor() -> None:
