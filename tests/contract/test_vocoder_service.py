@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from likeness.v1 import types_pb2, vocoder_pb2, vocoder_pb2_grpc
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES, SAMPLE_RATE_HZ
@@ -26,6 +28,7 @@ from services.vocoder import DraftEngine
 from services.vocoder.config import WaveNetConfig
 from services.vocoder.servicer import VocoderServicer
 from services.vocoder.settings import VocoderSettings
+from services.vocoder.wavenet import WaveNet
 
 Request = vocoder_pb2.SynthesizeWaveformRequest
 Options = vocoder_pb2.WaveformOptions
@@ -43,15 +46,9 @@ def some_frames(count: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with a small untrained WaveNet."""
-    from safetensors.torch import save_file
-
-    from services.vocoder.wavenet import WaveNet
-
     folder = tmp_path_factory.mktemp("models")
     config = WaveNetConfig(layers=4, dilation_cycle=3, channels=12, condition_channels=8, mixtures=2)
     torch.manual_seed(0)
-    import json
-
     save_file(WaveNet(config).state_dict(), folder / "w.safetensors", {"config": json.dumps(config.as_dict())})
     entry: ModelEntry = describe_file(
         folder / "w.safetensors", name="vocoder-wavenet", models_dir=folder, license="x", source="x", data="x"
