@@ -144,7 +144,7 @@ def liveliness(model: Synthesizer, corpus: Corpus) -> list[float]:
         made.append(_speech(model.postnet(model.decoder.generate(inputs)), batch))
         true.append(_speech(batch.frames, batch))
     ratio = torch.cat(true).std(dim=0) / torch.cat(made).std(dim=0)
-    return [round(float(np.clip(value, *LIVELINESS_RANGE)), 4) for value in ratio]
+    return [round(float(np.clip(value, *LIVELINESS_RANGE)), 4) for value in ratio.numpy()]
 
 
 def pitch_offsets(network: Network) -> dict[str, float]:

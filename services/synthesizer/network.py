@@ -154,23 +154,23 @@ class DecoderStream:
 
     def __init__(self, network: Network, phrase: EncodedPhrase, generator: np.random.Generator) -> None:
         self._network = network
-        step_count = -(-phrase.frame_count // network.reduction)
-        self._inputs = upsample(phrase, np.arange(step_count, dtype=np.float32), network.reduction)
-        self._masks = network.dropout_masks(generator, step_count)
+        self._phrase = phrase
+        self._step_count = -(-phrase.frame_count // network.reduction)
+        self._masks = network.dropout_masks(generator, self._step_count)
         self._states = network.initial_states()
         self._before = np.zeros(FRAME_CHANNELS, np.float32)
         self._next_step = 0
-        self._frame_count = phrase.frame_count
 
     def read(self, at_least: int) -> FloatArray:
         """The next frames (n, 82): the fewest whole steps that hold `at_least` frames, fewer at the end."""
         network, start = self._network, self._next_step
-        stop = min(start - (-at_least // network.reduction), len(self._inputs))
+        stop = min(start - (-at_least // network.reduction), self._step_count)
+        inputs = upsample(self._phrase, np.arange(start, stop, dtype=np.float32), network.reduction)
         frames = [np.zeros((0, FRAME_CHANNELS), np.float32)]
         for step in range(start, stop):
-            made, self._states = network.step(self._inputs[step], self._before, self._masks[step], self._states)
+            made, self._states = network.step(inputs[step - start], self._before, self._masks[step], self._states)
             self._before = made[-1]
             frames.append(made)
         self._next_step = stop
         first = start * network.reduction
-        return np.concatenate(frames)[: max(self._frame_count - first, 0)]
+        return np.concatenate(frames)[: max(self._phrase.frame_count - first, 0)]

@@ -27,6 +27,7 @@ HARD_SENTENCES = [
     ("It is #1!", "it is number one"),
     ("a 10k run", "a ten thousand run"),
     # ordinals, fractions, ranges
+    ("the ٣rd and the ４th", "the third and the fourth"),
     ("the 1st and the 22nd", "the first and the twenty second"),
     ("her 103rd birthday", "her one hundred and third birthday"),
     ("3/4 of a cup", "three quarters of a cup"),
@@ -162,6 +163,20 @@ def test_any_text_becomes_words_that_can_be_looked_up(text: str) -> None:
         assert bool(token.words) != bool(token.mark)
         for word in token.words:
             assert word == "," or re.fullmatch(r"[a-z']+|[a-z]\.(?:'s)?", word), word
+
+
+@pytest.mark.parametrize(
+    "piece", ["a.", "1,", "1", "1/", "$1", "a@", "a-", "A. ", "aB", "1:1", "+1 ", "www.", "'", "9st"]
+)
+def test_four_thousand_characters_of_anything_are_read(piece: str) -> None:
+    normalise((piece * 4096)[:4096])
+    normalise((piece * 4096)[:4093] + "1th")
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(alphabet="0123456789.,:/-$€%'aAbBIVX stndrhpm@#+()°½ \n", max_size=40))
+def test_no_mixture_of_figures_and_signs_trips_a_rule(text: str) -> None:
+    normalise(text)
 
 
 @settings(max_examples=40, deadline=None)

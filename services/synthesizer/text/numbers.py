@@ -45,8 +45,10 @@ def decimal(number: str) -> list[str]:
 
 def ordinal(number: str) -> list[str]:
     """21 -> twenty first."""
-    plain = int(number.replace(",", ""))
-    return _split(str(_engine().ordinal(_engine().number_to_words(plain))))
+    plain = number.replace(",", "")
+    if len(plain) > MAX_DIGITS:
+        return [*digits(plain[:-1]), *ordinal(plain[-1])]
+    return _split(str(_engine().ordinal(_engine().number_to_words(int(plain)))))
 
 
 def year(number: str) -> list[str]:
