@@ -17,7 +17,7 @@ from services.gateway.figures import measure_similarity
 from services.gateway.stages import Call, Stages
 from services.gateway.synthesis import SampleStream, Utterance
 
-WARPS: Final = (0.85, 0.92, 1.0, 1.08, 1.16)
+WARPS: Final = (0.85, 0.92, 1.0, 1.08, 1.16, 1.24)
 SENTENCE: Final = "The quick brown fox jumps over the lazy dog, and both of them go home for dinner."
 ENGINE: Final = "draft"  # needs no weights and is the fastest
 SEED: Final = 7
