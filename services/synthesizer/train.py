@@ -121,6 +121,12 @@ class Trainer:
         self.average = state["average"]
         self.progressed = Progressed(**state["progressed"])
 
+    def start_from(self, weights: Path) -> None:
+        """Begins from weights of the same shape, such as the published ones, with a fresh optimizer."""
+        published = load_file(weights)
+        self.model.load_state_dict(published)
+        self.average = {name: value.to(self.device) for name, value in published.items()}
+
     def save(self) -> None:
         """Writes the checkpoint; a kill in the middle leaves the one before."""
         weights = self.out / "model.safetensors.tmp"
@@ -206,6 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames-per-batch", type=int, default=6000)
     parser.add_argument("--check-every", type=int, default=400, help="steps between validations and checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    parser.add_argument("--start", type=Path, help="begin from these weights: models/synthesizer/training.safetensors")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 means all cores")
     parser.add_argument("--seed", type=int, default=0)
@@ -222,6 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     trainer = Trainer(corpus, config, options.out, torch.device(options.device), options.seed)
     if options.resume:
         trainer.resume()
+    elif options.start:
+        trainer.start_from(options.start)
     config_file.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
     batches = corpus.batches(options.frames_per_batch, options.seed + trainer.progressed.step)
     train(trainer, batches, options.minutes, options.steps, options.check_every)

@@ -217,3 +217,17 @@ def test_upsampling_follows_the_durations() -> None:
     steps = upsample_serving(phrase, np.arange(14, dtype=np.float32), 3)
     assert steps[:, :3].argmax(axis=1).tolist() == [0] * 3 + [1] + [2] * 10
     np.testing.assert_allclose(steps[:, :3].sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_training_can_begin_from_published_weights(data: Path, tmp_path: Path) -> None:
+    """What another run published is where this one starts: the same weights, average and validation loss."""
+    corpus = Corpus(data, TINY.styles, TINY.reduction)
+    device = torch.device("cpu")
+    first = Trainer(corpus, TINY, tmp_path, device, seed=0)
+    train(first, corpus.batches(600, 0), minutes=10, steps=3, check_every=3)
+    second = Trainer(corpus, TINY, tmp_path / "second", device, seed=1)
+    second.start_from(tmp_path / "best.safetensors")
+    for name, value in first.average.items():
+        assert torch.equal(second.average[name], value)
+        assert torch.equal(second.model.state_dict()[name], value)
+    assert second.progressed.step == 0
