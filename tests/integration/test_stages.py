@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from likeness._demo.pictures import ASTRONAUT, GROUP
+from likeness._demo.pictures import ASTRONAUT, GROUP, GUEST
 from likeness._stack import GRPC_SERVICES
 from likeness.v1 import (
     encoder_pb2,
@@ -185,8 +185,8 @@ def test_faceswap_finds_and_swaps(channel_to: ChannelTo) -> None:
     assert {len(face.descriptor) for face in found.faces} == {128}
     swap = stub.SwapPicture(
         faceswap_pb2.SwapPictureRequest(
-            source=faceswap_pb2.Picture(encoded=ASTRONAUT.path.read_bytes()),
-            target=group,
+            source=faceswap_pb2.Picture(encoded=GUEST.content()),
+            target=faceswap_pb2.Picture(encoded=ASTRONAUT.path.read_bytes()),
             options=faceswap_pb2.SwapOptions(format=faceswap_pb2.PICTURE_FORMAT_JPEG),
         ),
         timeout=30,
