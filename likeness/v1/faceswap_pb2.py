@@ -25,17 +25,23 @@ _sym_db = _symbol_database.Default()
 from likeness.v1 import types_pb2 as likeness_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alikeness/v1/faceswap.proto\x12\x0blikeness.v1\x1a\x17likeness/v1/types.proto\"U\n\x07Picture\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12,\n\x05media\x18\x02 \x01(\x0b\x32\x1b.likeness.v1.MediaReferenceH\x00\x42\t\n\x07\x63ontent\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"o\n\x04\x46\x61\x63\x65\x12\x1d\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x10.likeness.v1.Box\x12\r\n\x05score\x18\x02 \x01(\x02\x12%\n\tkeypoints\x18\x03 \x03(\x0b\x32\x12.likeness.v1.Point\x12\x12\n\ndescriptor\x18\x04 \x03(\x02\"U\n\x12\x44\x65tectFacesRequest\x12%\n\x07picture\x18\x01 \x01(\x0b\x32\x14.likeness.v1.Picture\x12\x18\n\x10with_descriptors\x18\x02 \x01(\x08\"\\\n\x13\x44\x65tectFacesResponse\x12\x10\n\x08width_px\x18\x01 \x01(\r\x12\x11\n\theight_px\x18\x02 \x01(\r\x12 \n\x05\x66\x61\x63\x65s\x18\x03 \x03(\x0b\x32\x11.likeness.v1.Face\"\xba\x01\n\x0bSwapOptions\x12-\n\tselection\x18\x01 \x01(\x0e\x32\x1a.likeness.v1.FaceSelection\x12\x1b\n\x0eshape_strength\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x14\n\x07\x66\x65\x61ther\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12*\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1a.likeness.v1.PictureFormatB\x11\n\x0f_shape_strengthB\n\n\x08_feather\"\xbd\x01\n\x12SwapPictureRequest\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.likeness.v1.Picture\x12$\n\x06target\x18\x02 \x01(\x0b\x32\x14.likeness.v1.Picture\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.likeness.v1.SwapOptions\x12\x30\n\x0b\x64\x65stination\x18\x04 \x01(\x0b\x32\x1b.likeness.v1.MediaReference\"h\n\x0bSwappedFace\x12!\n\x06target\x18\x01 \x01(\x0b\x32\x11.likeness.v1.Face\x12\x1a\n\x12\x64istance_to_source\x18\x02 \x01(\x02\x12\x1a\n\x12\x64istance_to_target\x18\x03 \x01(\x02\"\x89\x01\n\x13SwapPictureResponse\x12$\n\x06result\x18\x01 \x01(\x0b\x32\x14.likeness.v1.Picture\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x03(\x0b\x32\x18.likeness.v1.SwappedFace\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r*c\n\rFaceSelection\x12\x1e\n\x1a\x46\x41\x43\x45_SELECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x41\x43\x45_SELECTION_LARGEST\x10\x01\x12\x16\n\x12\x46\x41\x43\x45_SELECTION_ALL\x10\x02*y\n\rPictureFormat\x12\x1e\n\x1aPICTURE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12PICTURE_FORMAT_PNG\x10\x01\x12\x17\n\x13PICTURE_FORMAT_JPEG\x10\x02\x12\x17\n\x13PICTURE_FORMAT_WEBP\x10\x03\x32\xb5\x01\n\x0f\x46\x61\x63\x65SwapService\x12P\n\x0b\x44\x65tectFaces\x12\x1f.likeness.v1.DetectFacesRequest\x1a .likeness.v1.DetectFacesResponse\x12P\n\x0bSwapPicture\x12\x1f.likeness.v1.SwapPictureRequest\x1a .likeness.v1.SwapPictureResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alikeness/v1/faceswap.proto\x12\x0blikeness.v1\x1a\x17likeness/v1/types.proto\"U\n\x07Picture\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12,\n\x05media\x18\x02 \x01(\x0b\x32\x1b.likeness.v1.MediaReferenceH\x00\x42\t\n\x07\x63ontent\"\x1d\n\x05Point\x12\t\n\x01x\x18\x01 \x01(\x02\x12\t\n\x01y\x18\x02 \x01(\x02\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\"o\n\x04\x46\x61\x63\x65\x12\x1d\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x10.likeness.v1.Box\x12\r\n\x05score\x18\x02 \x01(\x02\x12%\n\tkeypoints\x18\x03 \x03(\x0b\x32\x12.likeness.v1.Point\x12\x12\n\ndescriptor\x18\x04 \x03(\x02\"U\n\x12\x44\x65tectFacesRequest\x12%\n\x07picture\x18\x01 \x01(\x0b\x32\x14.likeness.v1.Picture\x12\x18\n\x10with_descriptors\x18\x02 \x01(\x08\"\\\n\x13\x44\x65tectFacesResponse\x12\x10\n\x08width_px\x18\x01 \x01(\r\x12\x11\n\theight_px\x18\x02 \x01(\r\x12 \n\x05\x66\x61\x63\x65s\x18\x03 \x03(\x0b\x32\x11.likeness.v1.Face\"\x9b\x01\n\x0c\x46\x61\x63\x65Selector\x12-\n\tselection\x18\x01 \x01(\x0e\x32\x1a.likeness.v1.FaceSelection\x12\r\n\x05index\x18\x02 \x01(\r\x12\'\n\treference\x18\x03 \x01(\x0b\x32\x14.likeness.v1.Picture\x12\x16\n\tthreshold\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\x0c\n\n_threshold\"a\n\x0e\x46\x61\x63\x65\x41ssignment\x12%\n\x07sources\x18\x01 \x03(\x0b\x32\x14.likeness.v1.Picture\x12(\n\x05\x66\x61\x63\x65s\x18\x02 \x01(\x0b\x32\x19.likeness.v1.FaceSelector\"\xe3\x02\n\x0bSwapOptions\x12-\n\tselection\x18\x01 \x01(\x0e\x32\x1a.likeness.v1.FaceSelection\x12\x1b\n\x0eshape_strength\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x14\n\x07\x66\x65\x61ther\x18\x03 \x01(\x02H\x01\x88\x01\x01\x12*\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1a.likeness.v1.PictureFormat\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12(\n\x07regions\x18\x06 \x03(\x0e\x32\x17.likeness.v1.FaceRegion\x12\x1b\n\x0ekeep_occluders\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12\x13\n\x0bpixel_boost\x18\x08 \x01(\r\x12\x10\n\x08\x65nhancer\x18\t \x01(\t\x12\x16\n\x0eskip_distances\x18\n \x01(\x08\x42\x11\n\x0f_shape_strengthB\n\n\x08_featherB\x11\n\x0f_keep_occluders\"\xef\x01\n\x12SwapPictureRequest\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.likeness.v1.Picture\x12$\n\x06target\x18\x02 \x01(\x0b\x32\x14.likeness.v1.Picture\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.likeness.v1.SwapOptions\x12\x30\n\x0b\x64\x65stination\x18\x04 \x01(\x0b\x32\x1b.likeness.v1.MediaReference\x12\x30\n\x0b\x61ssignments\x18\x05 \x03(\x0b\x32\x1b.likeness.v1.FaceAssignment\"|\n\x0bSwappedFace\x12!\n\x06target\x18\x01 \x01(\x0b\x32\x11.likeness.v1.Face\x12\x1a\n\x12\x64istance_to_source\x18\x02 \x01(\x02\x12\x1a\n\x12\x64istance_to_target\x18\x03 \x01(\x02\x12\x12\n\nassignment\x18\x04 \x01(\r\"\x89\x01\n\x13SwapPictureResponse\x12$\n\x06result\x18\x01 \x01(\x0b\x32\x14.likeness.v1.Picture\x12\'\n\x05\x66\x61\x63\x65s\x18\x02 \x03(\x0b\x32\x18.likeness.v1.SwappedFace\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\"a\n\x0b\x46ilmOptions\x12%\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x16.likeness.v1.FilmCodec\x12\x10\n\x03\x63rf\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x11\n\theight_px\x18\x03 \x01(\rB\x06\n\x04_crf\"\xa2\x02\n\x12SwapSegmentRequest\x12)\n\x04\x66ilm\x18\x01 \x01(\x0b\x32\x1b.likeness.v1.MediaReference\x12\x11\n\tstart_pts\x18\x02 \x01(\x03\x12\x0f\n\x07\x65nd_pts\x18\x03 \x01(\x03\x12\x30\n\x0b\x61ssignments\x18\x04 \x03(\x0b\x32\x1b.likeness.v1.FaceAssignment\x12)\n\x07options\x18\x05 \x01(\x0b\x32\x18.likeness.v1.SwapOptions\x12.\n\x0c\x66ilm_options\x18\x06 \x01(\x0b\x32\x18.likeness.v1.FilmOptions\x12\x30\n\x0b\x64\x65stination\x18\x07 \x01(\x0b\x32\x1b.likeness.v1.MediaReference\"<\n\x0fSegmentProgress\x12\x13\n\x0b\x66rames_done\x18\x01 \x01(\r\x12\x14\n\x0c\x66rames_total\x18\x02 \x01(\r\"\xa0\x01\n\tFaceTrack\x12\n\n\x02id\x18\x01 \x01(\r\x12\x11\n\tfirst_pts\x18\x02 \x01(\x03\x12\x10\n\x08last_pts\x18\x03 \x01(\x03\x12\x16\n\x0e\x66rames_swapped\x18\x04 \x01(\r\x12\x12\n\nassignment\x18\x05 \x01(\x05\x12\x1a\n\x12\x64istance_to_source\x18\x06 \x01(\x02\x12\x1a\n\x12\x64istance_to_target\x18\x07 \x01(\x02\"\x9a\x01\n\rSegmentResult\x12,\n\x07segment\x18\x01 \x01(\x0b\x32\x1b.likeness.v1.MediaReference\x12\x0e\n\x06\x66rames\x18\x02 \x01(\r\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12&\n\x06tracks\x18\x05 \x03(\x0b\x32\x16.likeness.v1.FaceTrack\"\x80\x01\n\x13SwapSegmentResponse\x12\x30\n\x08progress\x18\x01 \x01(\x0b\x32\x1c.likeness.v1.SegmentProgressH\x00\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.likeness.v1.SegmentResultH\x00\x42\t\n\x07\x63ontent\"~\n\tLiveSetup\x12\x30\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x1b.likeness.v1.FaceAssignment\x12)\n\x07options\x18\x02 \x01(\x0b\x32\x18.likeness.v1.SwapOptions\x12\x14\n\x0cjpeg_quality\x18\x03 \x01(\r\"=\n\tLiveFrame\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ncoded\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\r\"n\n\x0fSwapLiveRequest\x12\'\n\x05setup\x18\x01 \x01(\x0b\x32\x16.likeness.v1.LiveSetupH\x00\x12\'\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x16.likeness.v1.LiveFrameH\x00\x42\t\n\x07\x63ontent\"}\n\x10SwapLiveResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.likeness.v1.LiveOutcome\x12\x0f\n\x07\x65ncoded\x18\x03 \x01(\x0c\x12\r\n\x05\x66\x61\x63\x65s\x18\x04 \x01(\r\x12\x12\n\nlatency_ms\x18\x05 \x01(\x02*\x9b\x01\n\rFaceSelection\x12\x1e\n\x1a\x46\x41\x43\x45_SELECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x41\x43\x45_SELECTION_LARGEST\x10\x01\x12\x16\n\x12\x46\x41\x43\x45_SELECTION_ALL\x10\x02\x12\x18\n\x14\x46\x41\x43\x45_SELECTION_INDEX\x10\x03\x12\x1c\n\x18\x46\x41\x43\x45_SELECTION_REFERENCE\x10\x04*\x99\x01\n\nFaceRegion\x12\x1b\n\x17\x46\x41\x43\x45_REGION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46\x41\x43\x45_REGION_SKIN\x10\x01\x12\x15\n\x11\x46\x41\x43\x45_REGION_BROWS\x10\x02\x12\x14\n\x10\x46\x41\x43\x45_REGION_EYES\x10\x03\x12\x14\n\x10\x46\x41\x43\x45_REGION_NOSE\x10\x04\x12\x15\n\x11\x46\x41\x43\x45_REGION_MOUTH\x10\x05*y\n\rPictureFormat\x12\x1e\n\x1aPICTURE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12PICTURE_FORMAT_PNG\x10\x01\x12\x17\n\x13PICTURE_FORMAT_JPEG\x10\x02\x12\x17\n\x13PICTURE_FORMAT_WEBP\x10\x03*P\n\tFilmCodec\x12\x1a\n\x16\x46ILM_CODEC_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46ILM_CODEC_H264\x10\x01\x12\x12\n\x0e\x46ILM_CODEC_VP9\x10\x02*\x98\x01\n\x0bLiveOutcome\x12\x1c\n\x18LIVE_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14LIVE_OUTCOME_SWAPPED\x10\x01\x12\x1a\n\x16LIVE_OUTCOME_UNCHANGED\x10\x02\x12\x18\n\x14LIVE_OUTCOME_DROPPED\x10\x03\x12\x1b\n\x17LIVE_OUTCOME_UNREADABLE\x10\x04\x32\xd6\x02\n\x0f\x46\x61\x63\x65SwapService\x12P\n\x0b\x44\x65tectFaces\x12\x1f.likeness.v1.DetectFacesRequest\x1a .likeness.v1.DetectFacesResponse\x12P\n\x0bSwapPicture\x12\x1f.likeness.v1.SwapPictureRequest\x1a .likeness.v1.SwapPictureResponse\x12R\n\x0bSwapSegment\x12\x1f.likeness.v1.SwapSegmentRequest\x1a .likeness.v1.SwapSegmentResponse0\x01\x12K\n\x08SwapLive\x12\x1c.likeness.v1.SwapLiveRequest\x1a\x1d.likeness.v1.SwapLiveResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'likeness.v1.faceswap_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FACESELECTION']._serialized_start=1172
-  _globals['_FACESELECTION']._serialized_end=1271
-  _globals['_PICTUREFORMAT']._serialized_start=1273
-  _globals['_PICTUREFORMAT']._serialized_end=1394
+  _globals['_FACESELECTION']._serialized_start=3004
+  _globals['_FACESELECTION']._serialized_end=3159
+  _globals['_FACEREGION']._serialized_start=3162
+  _globals['_FACEREGION']._serialized_end=3315
+  _globals['_PICTUREFORMAT']._serialized_start=3317
+  _globals['_PICTUREFORMAT']._serialized_end=3438
+  _globals['_FILMCODEC']._serialized_start=3440
+  _globals['_FILMCODEC']._serialized_end=3520
+  _globals['_LIVEOUTCOME']._serialized_start=3523
+  _globals['_LIVEOUTCOME']._serialized_end=3675
   _globals['_PICTURE']._serialized_start=68
   _globals['_PICTURE']._serialized_end=153
   _globals['_POINT']._serialized_start=155
@@ -48,14 +54,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTFACESREQUEST']._serialized_end=449
   _globals['_DETECTFACESRESPONSE']._serialized_start=451
   _globals['_DETECTFACESRESPONSE']._serialized_end=543
-  _globals['_SWAPOPTIONS']._serialized_start=546
-  _globals['_SWAPOPTIONS']._serialized_end=732
-  _globals['_SWAPPICTUREREQUEST']._serialized_start=735
-  _globals['_SWAPPICTUREREQUEST']._serialized_end=924
-  _globals['_SWAPPEDFACE']._serialized_start=926
-  _globals['_SWAPPEDFACE']._serialized_end=1030
-  _globals['_SWAPPICTURERESPONSE']._serialized_start=1033
-  _globals['_SWAPPICTURERESPONSE']._serialized_end=1170
-  _globals['_FACESWAPSERVICE']._serialized_start=1397
-  _globals['_FACESWAPSERVICE']._serialized_end=1578
+  _globals['_FACESELECTOR']._serialized_start=546
+  _globals['_FACESELECTOR']._serialized_end=701
+  _globals['_FACEASSIGNMENT']._serialized_start=703
+  _globals['_FACEASSIGNMENT']._serialized_end=800
+  _globals['_SWAPOPTIONS']._serialized_start=803
+  _globals['_SWAPOPTIONS']._serialized_end=1158
+  _globals['_SWAPPICTUREREQUEST']._serialized_start=1161
+  _globals['_SWAPPICTUREREQUEST']._serialized_end=1400
+  _globals['_SWAPPEDFACE']._serialized_start=1402
+  _globals['_SWAPPEDFACE']._serialized_end=1526
+  _globals['_SWAPPICTURERESPONSE']._serialized_start=1529
+  _globals['_SWAPPICTURERESPONSE']._serialized_end=1666
+  _globals['_FILMOPTIONS']._serialized_start=1668
+  _globals['_FILMOPTIONS']._serialized_end=1765
+  _globals['_SWAPSEGMENTREQUEST']._serialized_start=1768
+  _globals['_SWAPSEGMENTREQUEST']._serialized_end=2058
+  _globals['_SEGMENTPROGRESS']._serialized_start=2060
+  _globals['_SEGMENTPROGRESS']._serialized_end=2120
+  _globals['_FACETRACK']._serialized_start=2123
+  _globals['_FACETRACK']._serialized_end=2283
+  _globals['_SEGMENTRESULT']._serialized_start=2286
+  _globals['_SEGMENTRESULT']._serialized_end=2440
+  _globals['_SWAPSEGMENTRESPONSE']._serialized_start=2443
+  _globals['_SWAPSEGMENTRESPONSE']._serialized_end=2571
+  _globals['_LIVESETUP']._serialized_start=2573
+  _globals['_LIVESETUP']._serialized_end=2699
+  _globals['_LIVEFRAME']._serialized_start=2701
+  _globals['_LIVEFRAME']._serialized_end=2762
+  _globals['_SWAPLIVEREQUEST']._serialized_start=2764
+  _globals['_SWAPLIVEREQUEST']._serialized_end=2874
+  _globals['_SWAPLIVERESPONSE']._serialized_start=2876
+  _globals['_SWAPLIVERESPONSE']._serialized_end=3001
+  _globals['_FACESWAPSERVICE']._serialized_start=3678
+  _globals['_FACESWAPSERVICE']._serialized_end=4020
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,16 @@ class FaceSwapServiceStub:
                 request_serializer=likeness_dot_v1_dot_faceswap__pb2.SwapPictureRequest.SerializeToString,
                 response_deserializer=likeness_dot_v1_dot_faceswap__pb2.SwapPictureResponse.FromString,
                 _registered_method=True)
+        self.SwapSegment = channel.unary_stream(
+                '/likeness.v1.FaceSwapService/SwapSegment',
+                request_serializer=likeness_dot_v1_dot_faceswap__pb2.SwapSegmentRequest.SerializeToString,
+                response_deserializer=likeness_dot_v1_dot_faceswap__pb2.SwapSegmentResponse.FromString,
+                _registered_method=True)
+        self.SwapLive = channel.stream_stream(
+                '/likeness.v1.FaceSwapService/SwapLive',
+                request_serializer=likeness_dot_v1_dot_faceswap__pb2.SwapLiveRequest.SerializeToString,
+                response_deserializer=likeness_dot_v1_dot_faceswap__pb2.SwapLiveResponse.FromString,
+                _registered_method=True)
 
 
 class FaceSwapServiceServicer:
@@ -63,6 +73,20 @@ class FaceSwapServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SwapSegment(self, request, context):
+        """Swaps faces in one stretch of a film; any number of replicas share a film. Progress first, the result last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwapLive(self, request_iterator, context):
+        """Swaps faces in frames as they come. A frame that waits is replaced by a newer one: its answer says that it was dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FaceSwapServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +99,16 @@ def add_FaceSwapServiceServicer_to_server(servicer, server):
                     servicer.SwapPicture,
                     request_deserializer=likeness_dot_v1_dot_faceswap__pb2.SwapPictureRequest.FromString,
                     response_serializer=likeness_dot_v1_dot_faceswap__pb2.SwapPictureResponse.SerializeToString,
+            ),
+            'SwapSegment': grpc.unary_stream_rpc_method_handler(
+                    servicer.SwapSegment,
+                    request_deserializer=likeness_dot_v1_dot_faceswap__pb2.SwapSegmentRequest.FromString,
+                    response_serializer=likeness_dot_v1_dot_faceswap__pb2.SwapSegmentResponse.SerializeToString,
+            ),
+            'SwapLive': grpc.stream_stream_rpc_method_handler(
+                    servicer.SwapLive,
+                    request_deserializer=likeness_dot_v1_dot_faceswap__pb2.SwapLiveRequest.FromString,
+                    response_serializer=likeness_dot_v1_dot_faceswap__pb2.SwapLiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +165,60 @@ class FaceSwapService:
             '/likeness.v1.FaceSwapService/SwapPicture',
             likeness_dot_v1_dot_faceswap__pb2.SwapPictureRequest.SerializeToString,
             likeness_dot_v1_dot_faceswap__pb2.SwapPictureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwapSegment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/likeness.v1.FaceSwapService/SwapSegment',
+            likeness_dot_v1_dot_faceswap__pb2.SwapSegmentRequest.SerializeToString,
+            likeness_dot_v1_dot_faceswap__pb2.SwapSegmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwapLive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/likeness.v1.FaceSwapService/SwapLive',
+            likeness_dot_v1_dot_faceswap__pb2.SwapLiveRequest.SerializeToString,
+            likeness_dot_v1_dot_faceswap__pb2.SwapLiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

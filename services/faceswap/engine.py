@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from services.faceswap.colour import relight, skin_likelihood, to_bgr, to_lab
 from services.faceswap.detector import Picture
 from services.faceswap.eyes import eyes_open
+from services.faceswap.face_engine import Look, Memory, Painted, View
 from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
 from services.faceswap.shape import head_pose, mouth_opening, transfer_shape
@@ -21,7 +22,6 @@ from services.faceswap.warp import (
     EYES,
     MOUTH,
     SKIN,
-    Region,
     Warped,
     facing,
     mirrored_share,
@@ -40,17 +40,18 @@ SIDE_FROM: Final = 0.52  # distance from the midline at which hair may begin, in
 HAIR_GAIN: Final = 1.6  # a thin strand is taken out wholly, too
 
 
-@dataclass(frozen=True)
-class Painted:
-    """A swapped face: new pixels (h, w, 3) of `region`.
+class MeshEngine:
+    """Implements `FaceEngine` without any network that makes pixels."""
 
-    `changed` (h, w) tells which may differ from the target's; `alpha` (h, w) is the source's share, 0 to 1.
-    """
+    name = "mesh"
 
-    region: Region
-    pixels: Picture
-    changed: NDArray[np.bool_]
-    alpha: FloatArray
+    def prepare(self, views: Sequence[View]) -> View:
+        return views[0]
+
+    def paint(self, person: View, target: Picture, points: Points, look: Look, memory: Memory | None = None) -> Painted:
+        return paint(
+            person.picture, person.points, target, points, shape_strength=look.shape_strength, feather=look.feather
+        )
 
 
 def paint(
