@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.faceswap.engine import Painted
+from services.faceswap.face_engine import Painted
 from services.faceswap.geometry import Points, rotation_angle_deg
 from services.faceswap.shape import head_pose
 from services.faceswap.template import INNER_LIPS, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE

@@ -58,7 +58,9 @@ class Look:
 
 @dataclass(eq=False)
 class Memory:
-    """What an engine remembers of one face of a film between frames, so that nothing flickers; one per track and person.
+    """What an engine remembers of one face of a film from frame to frame, so that nothing flickers.
+
+    One per track and person.
 
     Made empty, filled by the engine alone. A picture has none.
     """

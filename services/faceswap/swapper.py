@@ -10,7 +10,8 @@ import numpy as np
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.faceswap.detector import Picture
-from services.faceswap.engine import Painted, paint
+from services.faceswap.engine import paint
+from services.faceswap.face_engine import Painted
 from services.faceswap.finder import Face, FaceFinder
 from services.faceswap.litert import FloatArray
 from services.faceswap.recogniser import FaceRecogniser, distance
