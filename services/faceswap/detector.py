@@ -58,45 +58,32 @@ def ssd_anchors(input_px: int, strides: tuple[tuple[int, int], ...]) -> FloatArr
 
 
 class BlazeFace:
-    """One detector network on one square crop."""
+    """One detector network on one square tile."""
 
     def __init__(self, model: LiteRtModel) -> None:
         self._model = model
+        self.input_px = model.input_width
         # The short-range network has an SSD head on two maps, the full-range one CenterNet-like boxes at stride 4.
         strides = ((8, 2), (16, 6)) if model.input_width == 128 else ((4, 1),)
         self._anchors = ssd_anchors(model.input_width, strides)
 
-    def detect(self, picture: Picture, left: int, top: int, side: int) -> list[Detection]:
-        """Faces in the square at (left, top); parts outside the picture count as black."""
-        height, width = picture.shape[:2]
-        px = self._model.input_width
-        scale = px / side
-        crop = picture[top : min(top + side, height), left : min(left + side, width)]
-        canvas = np.zeros((px, px, 3), np.uint8)
-        crop_px = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-        small = cv2.resize(crop, crop_px, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        canvas[: small.shape[0], : small.shape[1]] = small
-        tensor = canvas[:, :, ::-1].astype(np.float32) / 127.5 - 1.0
+    def detect(self, tile: Picture) -> tuple[FloatArray, FloatArray]:
+        """Faces of a tile (h, w, 3) of at most the network's own size; what is missing of it counts as black.
+
+        Returns:
+            (n, 8, 2) in pixels of the tile: centre, width and height, six keypoints; and their scores (n,).
+        """
+        px = self.input_px
+        tensor = np.full((px, px, 3), -1.0, np.float32)
+        tensor[: tile.shape[0], : tile.shape[1]] = tile[:, :, ::-1] * np.float32(1 / 127.5) - np.float32(1.0)
         raw_boxes, raw_scores = self._model.run(tensor)
         scores = 1.0 / (1.0 + np.exp(-np.clip(raw_scores[:, 0], -80, 80)))
         keep = np.flatnonzero(scores >= MIN_SCORE)
-        points = raw_boxes[keep].reshape(-1, 8, 2) / px  # centre, size, six keypoints
-        points[:, 0] += self._anchors[keep]
-        points[:, 2:] += self._anchors[keep, np.newaxis]
-        points *= side
-        offset = np.array([left, top], np.float32)
-        return [
-            Detection(
-                left=float(p[0, 0] - p[1, 0] / 2 + left),
-                top=float(p[0, 1] - p[1, 1] / 2 + top),
-                width=float(p[1, 0]),
-                height=float(p[1, 1]),
-                score=float(score),
-                keypoints=p[2:] + offset,
-            )
-            for p, score in zip(points, scores[keep], strict=True)
-            if p[1].min() > 0
-        ]
+        points = raw_boxes[keep].reshape(-1, 8, 2)  # relative to the anchors
+        points[:, 0] += self._anchors[keep] * px
+        points[:, 2:] += self._anchors[keep, np.newaxis] * px
+        sound = points[:, 1].min(axis=1) > 0
+        return points[sound], scores[keep][sound]
 
 
 class FaceDetector:
@@ -108,26 +95,64 @@ class FaceDetector:
     """
 
     def __init__(self, short_range: LiteRtModel, full_range: LiteRtModel) -> None:
-        self._networks = [BlazeFace(short_range), BlazeFace(full_range)]
+        self._short, self._full = BlazeFace(short_range), BlazeFace(full_range)
 
     def levels(self, picture: Picture) -> Iterator[tuple[int, list[Detection]]]:
         """Yields (tile side in pixels, detections of that level, doubles removed) of a BGR picture (H, W, 3)."""
-        height, width = picture.shape[:2]
-        longest = max(height, width)
+        longest = max(picture.shape[:2])
         for level in range(MAX_LEVELS):
             side = longest >> level
             if level and side < MIN_TILE_PX:
                 break
-            found = [
-                detection
-                for top in _tile_starts(height, side)
-                for left in _tile_starts(width, side)
-                for network in self._networks
-                for detection in network.detect(picture, left, top, side)
-                # A face cut by a tile's inner border is left to the overlapping tile or the coarser level.
-                if _whole(detection, left, top, side, width, height)
-            ]
+            found = self._in_tiles(self._short, picture, side) + self._in_tiles(self._full, picture, side)
             yield side, suppress_doubles(found)
+
+    def coarse(self, picture: Picture, part: int | None = None) -> list[Detection]:
+        """One run of the full-range network, for faces of at least a tenth of the picture's longer side.
+
+        With `part`, the run looks at one of the overlapping tiles of half that side instead: whoever counts `part` up
+        from frame to frame has looked for faces of half the size everywhere after a few frames.
+        """
+        longest = max(picture.shape[:2])
+        side = longest if part is None or longest // 2 < MIN_TILE_PX else longest // 2
+        return suppress_doubles(self._in_tiles(self._full, picture, side, part))
+
+    def _in_tiles(self, network: BlazeFace, picture: Picture, side: int, part: int | None = None) -> list[Detection]:
+        """Faces in the overlapping squares of `side` pixels that cover the picture, or in one of them."""
+        px = network.input_px
+        small = shrunk(picture, px / side)
+        to_picture = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]], np.float32)
+        tiles = [(left, top) for top in _tile_starts(small.shape[0], px) for left in _tile_starts(small.shape[1], px)]
+        if part is not None:
+            tiles = [tiles[part % len(tiles)]]
+        found = []
+        for left, top in tiles:
+            boxes, scores = network.detect(small[top : top + px, left : left + px])
+            # A face cut by a tile's inner border is left to the overlapping tile or the coarser level.
+            whole = _whole(boxes, left, top, px, small.shape)
+            boxes[:, [0, *range(2, 8)]] += np.array([left, top], np.float32)
+            found += [_detection(b * to_picture, s) for b, s in zip(boxes[whole], scores[whole], strict=True)]
+        return found
+
+
+def shrunk(picture: Picture, scale: float) -> Picture:
+    """The picture at `scale`: halved by averaging as often as it goes, the rest by linear interpolation.
+
+    Five times as fast as averaging over areas that are not whole pixels.
+    """
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    while picture.shape[0] >= 2 * height and picture.shape[1] >= 2 * width:
+        half = (max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2))
+        picture = np.asarray(cv2.resize(picture, half, interpolation=cv2.INTER_AREA), np.uint8)
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _detection(box: FloatArray, score: float) -> Detection:
+    """From centre, size and keypoints (8, 2)."""
+    (left, top), (width, height) = box[0] - box[1] / 2, box[1]
+    return Detection(float(left), float(top), float(width), float(height), float(score), box[2:])
 
 
 def _tile_starts(length: int, side: int) -> list[int]:
@@ -137,14 +162,14 @@ def _tile_starts(length: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, length - side, count)]
 
 
-def _whole(detection: Detection, left: int, top: int, side: int, width: int, height: int) -> bool:
+def _whole(boxes: FloatArray, left: int, top: int, side: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which of the boxes (n, 8, 2) of a tile are not cut by its border, where that is not the picture's."""
     margin = 0.02 * side
-    return (
-        (left == 0 or detection.left > left + margin)
-        and (top == 0 or detection.top > top + margin)
-        and (left + side >= width or detection.left + detection.width < left + side - margin)
-        and (top + side >= height or detection.top + detection.height < top + side - margin)
-    )
+    low, high = boxes[:, 0] - boxes[:, 1] / 2, boxes[:, 0] + boxes[:, 1] / 2
+    inner_low = np.array([left > 0, top > 0])
+    inner_high = np.array([left + side < shape[1], top + side < shape[0]])
+    cut = (inner_low & (low <= margin)) | (inner_high & (high >= side - margin))
+    return np.asarray(~cut.any(axis=1))
 
 
 def suppress_doubles(detections: list[Detection]) -> list[Detection]:

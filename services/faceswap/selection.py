@@ -106,9 +106,8 @@ def _named(
     """Indices of the free faces that the selector names. Largest and index count among all faces."""
     if selector.selection == "all":
         return list(free)
-    if selector.selection == "reference":
-        reference = selector.reference
-        assert reference is not None  # the selector saw to it
+    reference = selector.reference
+    if selector.selection == "reference" and reference is not None:
         return [index for index in free if distance(descriptor(index), reference) <= selector.threshold]
     if selector.selection == "index":
         named = from_the_left(faces)[selector.index : selector.index + 1]
