@@ -48,6 +48,10 @@ class ModelEntry:
         source: where the weights come from: a URL, or the command that made them.
         data: what they were trained on.
         metrics: measured figures, by name.
+        kind: what a model that an operator brought along is used as, such as `face-swapper`.
+        license_file: the licence's text, below the models folder.
+        license_accepted: when the operator accepted the licence (ISO 8601).
+        parameters: how the model's input is to be made, where its kind leaves a choice.
     """
 
     name: str
@@ -60,6 +64,10 @@ class ModelEntry:
     package: str | None = None
     size_bytes: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    kind: str | None = None
+    license_file: str | None = None
+    license_accepted: str | None = None
+    parameters: Mapping[str, Any] | None = None
 
 
 def _invalid(detail: str) -> LikenessError:
@@ -124,6 +132,10 @@ class Registry:
 
     def names(self) -> list[str]:
         return sorted(self._entries)
+
+    def of_kind(self, kind: str) -> list[str]:
+        """Names of the models of a kind, sorted."""
+        return sorted(name for name, entry in self._entries.items() if entry.kind == kind)
 
     def entry(self, name: str) -> ModelEntry:
         """Raises LikenessError MODEL_INVALID when no manifest names the model."""
