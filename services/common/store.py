@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -48,6 +49,18 @@ class ObjectStore(Protocol):
 
     def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         """Reads an object. Raises NOT_FOUND, or MEDIA_TOO_LARGE when it has more than `max_bytes`."""
+        ...
+
+    def put_file(self, key: str, path: Path, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
+        """Writes an object from a file, of any size, without holding it in memory."""
+        ...
+
+    def fetch(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> AbstractContextManager[Path]:
+        """The object as a local file, which holds what it held now until the context ends. Not to be written to.
+
+        Raises NOT_FOUND, MEDIA_TOO_LARGE when it has more than `max_bytes`, or MEDIA_CHECKSUM_MISMATCH when its content
+        is not what its SHA-256 says.
+        """
         ...
 
     def head(self, key: str) -> StoredObject:
@@ -91,6 +104,11 @@ def too_large(key: str, size_bytes: int, max_bytes: int) -> LikenessError:
     return LikenessError("MEDIA_TOO_LARGE", detail, field="key")
 
 
+def changed(key: str, field: str = "key") -> LikenessError:
+    detail = f"The stored object {key!r} is not what it was when the request was made; upload it again."
+    return LikenessError("MEDIA_CHECKSUM_MISMATCH", detail, field=field)
+
+
 def media_reference(store: ObjectStore, stored: StoredObject) -> types_pb2.MediaReference:
     """The message by which a stage is told of a stored object."""
     return types_pb2.MediaReference(
@@ -111,6 +129,31 @@ def read_reference(
         LikenessError: INVALID_FIELD for a malformed reference, NOT_FOUND, MEDIA_TOO_LARGE, STORE_UNAVAILABLE, or
             MEDIA_CHECKSUM_MISMATCH when size or SHA-256 are not those of the reference.
     """
+    _check_reference(store, reference, max_bytes, field)
+    data = store.get(reference.key, max_bytes)
+    if len(data) != reference.size_bytes or hashlib.sha256(data).hexdigest() != reference.sha256:
+        raise changed(reference.key, field)
+    return data
+
+
+@contextmanager
+def fetch_reference(
+    store: ObjectStore, reference: types_pb2.MediaReference, max_bytes: int = MAX_OBJECT_BYTES, *, field: str = "media"
+) -> Iterator[Path]:
+    """What a reference names, as a local file for the time of the context; the folder store makes no copy.
+
+    Raises:
+        LikenessError: as `read_reference` does.
+    """
+    _check_reference(store, reference, max_bytes, field)
+    stored = store.head(reference.key)
+    if (stored.size_bytes, stored.sha256) != (reference.size_bytes, reference.sha256):
+        raise changed(reference.key, field)
+    with store.fetch(reference.key, max_bytes) as path:
+        yield path
+
+
+def _check_reference(store: ObjectStore, reference: types_pb2.MediaReference, max_bytes: int, field: str) -> None:
     if reference.bucket and reference.bucket != store.bucket:
         detail = f"{field}.bucket: this server reads from {store.bucket!r}, not from {reference.bucket!r}."
         raise LikenessError("INVALID_FIELD", detail, field=f"{field}.bucket")
@@ -119,11 +162,6 @@ def read_reference(
         raise LikenessError("INVALID_FIELD", detail, field=f"{field}.sha256")
     if reference.size_bytes > max_bytes:
         raise too_large(reference.key, reference.size_bytes, max_bytes)
-    data = store.get(reference.key, max_bytes)
-    if len(data) != reference.size_bytes or hashlib.sha256(data).hexdigest() != reference.sha256:
-        detail = f"The stored object {reference.key!r} is not what it was when the request was made; upload it again."
-        raise LikenessError("MEDIA_CHECKSUM_MISMATCH", detail, field=field)
-    return data
 
 
 def open_store(settings: CommonSettings) -> ObjectStore:
@@ -148,5 +186,6 @@ def open_store(settings: CommonSettings) -> ObjectStore:
             secret_key=settings.store_secret_key,
             region=settings.store_region,
             secure=settings.store_secure,
+            cache_dir=settings.data_dir / "cache",
         )
     raise ValueError(f"LIKENESS_STORE_URL: expected a folder or s3://host:port, got {settings.store_url!r}")

@@ -8,15 +8,16 @@ hash is taken anew.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import mimetypes
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from services.common.errors import LikenessError
 from services.common.models import file_sha256
@@ -32,6 +33,7 @@ from services.common.store import (
 
 _META: Final = ".meta"  # no key can begin with a dot
 _TEMPORARY: Final = ".tmp"
+_BLOCK_BYTES: Final = 1024 * 1024
 
 
 @contextmanager
@@ -51,13 +53,19 @@ class FolderStore:
         self.bucket = bucket
 
     def put(self, key: str, data: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
+        return self._put(key, io.BytesIO(data), content_type)
+
+    def put_file(self, key: str, path: Path, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
+        with path.open("rb") as content:
+            return self._put(key, content, content_type)
+
+    def _put(self, key: str, content: BinaryIO, content_type: str) -> StoredObject:
         path = self.root / check_key(key)
-        stored = StoredObject(key, hashlib.sha256(data).hexdigest(), len(data), content_type)
         with _outages("writing"):
-            state = self._write(path, data)
-            described = {"sha256": stored.sha256, "content_type": content_type, "state": state}
-            self._write(self._meta_path(key), json.dumps(described).encode())
-        return stored
+            state, sha256 = self._write(path, content)
+            described = {"sha256": sha256, "content_type": content_type, "state": state}
+            self._write(self._meta_path(key), io.BytesIO(json.dumps(described).encode()))
+        return StoredObject(key, sha256, state[1], content_type)
 
     def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         path = self.root / check_key(key)
@@ -70,6 +78,33 @@ class FolderStore:
                     return file.read()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 raise not_found(key) from None
+
+    @contextmanager
+    def fetch(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> Iterator[Path]:
+        """The object's own file under a second name, so that replacing or deleting the object does not touch it."""
+        path = self.root / check_key(key)
+        with _outages("reading"):
+            temporary_dir = self.root / _TEMPORARY
+            temporary_dir.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=temporary_dir))
+            held = folder / path.name
+            try:
+                os.link(path, held)
+                if not held.is_file():
+                    raise FileNotFoundError
+                size_bytes = held.stat().st_size
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(error, PermissionError) and path.is_file():
+                    raise
+                raise not_found(key) from None
+        try:
+            if size_bytes > max_bytes:
+                raise too_large(key, size_bytes, max_bytes)
+            yield held
+        finally:
+            with suppress(OSError):
+                shutil.rmtree(folder)
 
     def head(self, key: str) -> StoredObject:
         path = self.root / check_key(key)
@@ -122,14 +157,17 @@ class FolderStore:
             return {}
         return meta if isinstance(meta, dict) else {}
 
-    def _write(self, path: Path, data: bytes) -> tuple[int, int, int]:
-        """Writes through a temporary file and a rename; returns inode, size and time of change of the file."""
+    def _write(self, path: Path, content: BinaryIO) -> tuple[tuple[int, int, int], str]:
+        """Writes through a temporary file and a rename; returns inode, size and time of change, and the hash."""
         temporary_dir = self.root / _TEMPORARY
         temporary_dir.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=temporary_dir)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                digest = hashlib.sha256()
+                while block := content.read(_BLOCK_BYTES):
+                    file.write(block)
+                    digest.update(block)
                 file.flush()
                 os.fsync(file.fileno())
                 state = os.fstat(file.fileno())
@@ -142,4 +180,4 @@ class FolderStore:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        return state.st_ino, state.st_size, state.st_mtime_ns
+        return (state.st_ino, state.st_size, state.st_mtime_ns), digest.hexdigest()

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import minio
 import urllib3
 from minio.error import MinioException, S3Error
 
 from services.common.errors import LikenessError
+from services.common.file_cache import FileCache
+from services.common.models import file_sha256
 from services.common.store import (
     DEFAULT_CONTENT_TYPE,
     MAX_OBJECT_BYTES,
     StoredObject,
+    changed,
     check_key,
     check_prefix,
     not_found,
@@ -30,6 +35,7 @@ CONNECT_TIMEOUT_S: Final = 3.0
 READ_TIMEOUT_S: Final = 30.0
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchObject", "ResourceNotFound", "404"})
 _SHA256_KEY: Final = "x-amz-meta-sha256"
+_BLOCK_BYTES: Final = 1024 * 1024
 
 
 @contextmanager
@@ -48,7 +54,11 @@ def _outages(key: str = "") -> Iterator[None]:
 
 
 class S3Store:
-    """Objects in a bucket. Implements `ObjectStore`."""
+    """Objects in a bucket. Implements `ObjectStore`.
+
+    Args:
+        cache_dir: where objects that were fetched as files are kept; None means the system's folder of temporary files.
+    """
 
     def __init__(
         self,
@@ -59,8 +69,10 @@ class S3Store:
         secret_key: str = "",
         region: str = "us-east-1",
         secure: bool = True,
+        cache_dir: Path | None = None,
     ) -> None:
         self.bucket = bucket
+        self._cache = FileCache(cache_dir or Path(tempfile.gettempdir()) / "likeness-cache")
         retries = urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
         pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S), retries=retries, maxsize=16
@@ -105,6 +117,44 @@ class S3Store:
         if len(data) > max_bytes:
             raise too_large(key, len(data), max_bytes)
         return data
+
+    def put_file(self, key: str, path: Path, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
+        stored = StoredObject(check_key(key), file_sha256(path), path.stat().st_size, content_type)
+        metadata = {_SHA256_KEY: stored.sha256}
+        with _outages(key):
+            self._require_bucket()
+            self._client.fput_object(self.bucket, key, str(path), content_type=content_type, metadata=metadata)
+        return stored
+
+    @contextmanager
+    def fetch(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> Iterator[Path]:
+        """Streams the object into the cache, unless its content lies there."""
+        stored = self.head(key)
+        if stored.size_bytes > max_bytes:
+            raise too_large(key, stored.size_bytes, max_bytes)
+        with ExitStack() as handed_out:
+            with _outages(key):
+                path = handed_out.enter_context(
+                    self._cache.open(stored.sha256, lambda file: self._download(stored, file))
+                )
+            yield path
+
+    def _download(self, stored: StoredObject, file: BinaryIO) -> None:
+        digest, size_bytes = hashlib.sha256(), 0
+        with _outages(stored.key):
+            response = self._client.get_object(self.bucket, stored.key)
+            try:
+                for block in response.stream(_BLOCK_BYTES):
+                    size_bytes += len(block)
+                    if size_bytes > stored.size_bytes:
+                        raise changed(stored.key)
+                    file.write(block)
+                    digest.update(block)
+            finally:
+                response.close()
+                response.release_conn()
+        if digest.hexdigest() != stored.sha256:
+            raise changed(stored.key)
 
     def head(self, key: str) -> StoredObject:
         check_key(key)

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,8 +21,16 @@ from hypothesis import strategies as st
 
 from likeness.v1 import types_pb2
 from services.common.errors import LikenessError
+from services.common.file_cache import FileCache
 from services.common.settings import CommonSettings
-from services.common.store import ObjectStore, check_key, media_reference, open_store, read_reference
+from services.common.store import (
+    ObjectStore,
+    check_key,
+    fetch_reference,
+    media_reference,
+    open_store,
+    read_reference,
+)
 from services.common.store_folder import FolderStore
 from services.common.store_s3 import S3Store
 
@@ -52,6 +60,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         access_key=url.username or "",
         secret_key=url.password or "",
         secure=url.scheme == "https",
+        cache_dir=tmp_path / "cache",
     )
 
 
@@ -252,3 +261,95 @@ def test_open_store_by_url(url: str, kind: type) -> None:
 def test_open_store_refuses_other_urls() -> None:
     with pytest.raises(ValueError, match="LIKENESS_STORE_URL"):
         open_store(CommonSettings(store_url="ftp://host"))
+
+
+def test_a_file_goes_in_and_out_unchanged(store: ObjectStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 30_000  # several blocks
+    (tmp_path / "film.mp4").write_bytes(data)
+    stored = store.put_file("films/a.mp4", tmp_path / "film.mp4", "video/mp4")
+    assert (stored.sha256, stored.size_bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert store.head("films/a.mp4") == stored
+    assert store.get("films/a.mp4") == data
+    with store.fetch("films/a.mp4") as path:
+        assert path.read_bytes() == data
+
+
+def test_a_fetched_file_outlives_its_object(store: ObjectStore) -> None:
+    store.put("a", b"before")
+    with store.fetch("a") as path:
+        store.put("a", b"after")
+        assert path.read_bytes() == b"before"
+        store.delete("a")
+        assert path.read_bytes() == b"before"
+    assert not path.exists()
+
+
+def test_fetch_says_what_is_missing_or_too_large(store: ObjectStore) -> None:
+    store.put("a/b", bytes(1000))
+    for key, max_bytes, expected in (
+        ("a", 10**6, "NOT_FOUND"),
+        ("a/b", 999, "MEDIA_TOO_LARGE"),
+        ("../x", 1, "INVALID_FIELD"),
+    ):
+        with pytest.raises(LikenessError) as raised, store.fetch(key, max_bytes):
+            pass
+        assert reason(raised) == expected
+
+
+def test_fetched_references_are_verified(store: ObjectStore) -> None:
+    reference = media_reference(store, store.put("a", b"original"))
+    with fetch_reference(store, reference, 100) as path:
+        assert path.read_bytes() == b"original"
+    store.put("a", b"tampered")
+    with pytest.raises(LikenessError) as raised, fetch_reference(store, reference, 100, field="film"):
+        pass
+    assert (reason(raised), raised.value.field) == ("MEDIA_CHECKSUM_MISMATCH", "film")
+
+
+def test_fetching_at_once_gives_everybody_the_whole(store: ObjectStore) -> None:
+    data = bytes(3_000_000)
+    store.put("a", data)
+
+    def read(_: int) -> bool:
+        with store.fetch("a") as path:
+            return path.read_bytes() == data
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(16)))
+
+
+def test_fetching_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("x/y", b"1")
+    with store.fetch("x/y"):
+        pass
+    with pytest.raises(LikenessError), store.fetch("x/z"):
+        pass
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
+    cache, fetched = FileCache(tmp_path, max_bytes=250), []
+
+    def use(name: str) -> bytes:
+        def download(file: BinaryIO) -> None:
+            fetched.append(name)
+            file.write(name.encode() * 100)
+
+        with cache.open(name, download) as path:
+            return path.read_bytes()
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        assert use(name) == name.encode() * 100
+    assert fetched == ["a", "b", "c", "b"]  # c took the place of b, and b that of c
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 250
+
+
+def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
+    def download(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError("connection lost")
+
+    with pytest.raises(OSError, match="lost"), FileCache(tmp_path).open("a", download):
+        pass
+    assert list(tmp_path.iterdir()) == []
