@@ -1,4 +1,4 @@
-"""Objects of a remote store as local files: fetched once, kept under their SHA-256; what is unused longest goes first."""
+"""Objects of a remote store as local files: fetched once, kept under their SHA-256; the longest unused go first."""
 
 from __future__ import annotations
 
