@@ -1,4 +1,7 @@
-"""The WaveNet's weights as the CPU engine wants them: one contiguous float32 array per kind, layers stacked."""
+"""The WaveNet's weights as the CPU engine wants them: one contiguous array per kind, layers stacked.
+
+Those of the layers, nearly all there are, are rounded to bfloat16 and packed in pairs; the others stay float32.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,21 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from services.common.errors import LikenessError
+from services.vocoder.bfloat import pack_pairs
 from services.vocoder.config import WaveNetConfig
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
 class PackedWaveNet:
     """Matrices are (outputs, inputs), so that every output is one dot product over contiguous memory.
 
-    C channels, L layers, Q condition channels. gate: (L, 2C, 2C), inputs are the present and the delayed step.
-    condition: (L, 2C, Q). mix: (L, 2C, C), residual and skip. dilations: (L,).
+    C channels, L layers, Q condition channels. condition: (L, 2C, Q). dilations: (L,). Of two weights a word, see
+    `bfloat.pack_pairs`: now and past, (L, C, C) of 2C outputs, the gates' share of the present and of the delayed step;
+    mix, (L, C, C) of 2C outputs, residual and skip.
     """
 
     config: WaveNetConfig
@@ -32,10 +38,11 @@ class PackedWaveNet:
     frame_out_bias: F32
     input: F32
     input_bias: F32
-    gate: F32
+    now: U32
+    past: U32
     gate_bias: F32
     condition: F32
-    mix: F32
+    mix: U32
     mix_bias: F32
     head: F32
     head_bias: F32
@@ -74,10 +81,11 @@ def pack(config: WaveNetConfig, weights: dict[str, F32]) -> PackedWaveNet:
         frame_out_bias=take("frame_out.bias", condition),
         input=take("input.weight", channels, config.input_width),
         input_bias=take("input.bias", channels),
-        gate=np.concatenate([stack("now.weight", *square), stack("past.weight", *square)], axis=2),
+        now=pack_pairs(stack("now.weight", *square)),
+        past=pack_pairs(stack("past.weight", *square)),
         gate_bias=stack("now.bias", 2 * channels),
         condition=stack("condition.weight", 2 * channels, condition),
-        mix=stack("mix.weight", *square),
+        mix=pack_pairs(stack("mix.weight", *square)),
         mix_bias=stack("mix.bias", 2 * channels),
         head=take("head.weight", channels, channels),
         head_bias=take("head.bias", channels),

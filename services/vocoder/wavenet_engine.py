@@ -135,7 +135,8 @@ class WaveNetStream:
         run_steps(
             packed.input,
             packed.input_bias,
-            packed.gate,
+            packed.now,
+            packed.past,
             packed.gate_bias,
             packed.mix,
             packed.mix_bias,

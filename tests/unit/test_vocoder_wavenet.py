@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES
 from services.common.errors import LikenessError
+from services.vocoder.bfloat import pack_pairs, unpack_pairs
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME, WaveNetConfig
 from services.vocoder.draft import DraftEngine
@@ -33,6 +34,15 @@ def small_network(seed: int = 0) -> WaveNet:
     with torch.no_grad():
         network.output.weight.mul_(10)  # so that what the network hears matters
     return network.eval()
+
+
+def rounded(network: WaveNet) -> WaveNet:
+    """The network with the weights of its layers as the CPU engine keeps them."""
+    with torch.no_grad():
+        for layer in network.layers:
+            for matrix in (layer.now.weight, layer.past.weight, layer.mix.weight):
+                matrix.copy_(torch.from_numpy(unpack_pairs(pack_pairs(matrix.numpy()))))
+    return network
 
 
 def packed_of(network: WaveNet) -> PackedWaveNet:
@@ -75,7 +85,8 @@ def numba_parameters(packed: PackedWaveNet, target: np.ndarray, draft: np.ndarra
         run_steps(
             packed.input,
             packed.input_bias,
-            packed.gate,
+            packed.now,
+            packed.past,
             packed.gate_bias,
             packed.mix,
             packed.mix_bias,
@@ -110,6 +121,7 @@ def test_the_cpu_step_equals_the_torch_forward_pass(config: WaveNetConfig) -> No
     network = WaveNet(config).eval()
     with torch.no_grad():
         network.output.weight.mul_(10)
+    network = rounded(network)
     random = np.random.default_rng(0)
     intervals = 8
     steps = intervals * STEPS_PER_FRAME
