@@ -5,31 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 import cv2
-import numpy as np
 
 from likeness.v1 import faceswap_pb2, faceswap_pb2_grpc, types_pb2
-from services.common.decode_picture import decode_picture, encode_picture
+from services.common.decode_picture import encode_picture
 from services.common.errors import LikenessError
 from services.common.models import Registry
-from services.common.store import media_reference, open_store, read_reference
-from services.faceswap.detector import Picture
+from services.common.store import media_reference, open_store
 from services.faceswap.finder import Face
+from services.faceswap.people_cache import PeopleCache
+from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, read_format, read_look
 from services.faceswap.settings import FaceSwapSettings
-from services.faceswap.swapper import FaceSwapper, SwapOptions, SwappedFace
+from services.faceswap.swapper import FaceSwapper, SwappedFace
 
-MAX_PICTURE_BYTES: Final = 50 * 1024 * 1024
-MAX_INLINE_BYTES: Final = 1024 * 1024
-_SELECTIONS: Final = {
-    faceswap_pb2.FACE_SELECTION_UNSPECIFIED: "largest",
-    faceswap_pb2.FACE_SELECTION_LARGEST: "largest",
-    faceswap_pb2.FACE_SELECTION_ALL: "all",
-}
-_FORMATS: Final = {
-    faceswap_pb2.PICTURE_FORMAT_UNSPECIFIED: "png",
-    faceswap_pb2.PICTURE_FORMAT_PNG: "png",
-    faceswap_pb2.PICTURE_FORMAT_JPEG: "jpeg",
-    faceswap_pb2.PICTURE_FORMAT_WEBP: "webp",
-}
+_MIB: Final = 1024 * 1024
 
 
 class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
@@ -39,6 +27,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         self._settings = settings
         self._store = open_store(settings)
         self._swapper: FaceSwapper | None = None
+        self._people = PeopleCache(settings.people_cache_mb * _MIB)
 
     def load(self) -> None:
         """Reads the models and looks at an empty picture with them.
@@ -47,19 +36,20 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             LikenessError: MODEL_INVALID.
         """
         cv2.setNumThreads(max(1, self._settings.threads))
-        swapper = FaceSwapper.load(Registry(self._settings.models_dir), threads=self._settings.threads)
+        swapper = FaceSwapper.load(
+            Registry(self._settings.models_dir), threads=self._settings.threads, providers=self._settings.providers
+        )
         swapper.warm_up()
         self._swapper = swapper
 
-    @property
-    def _loaded(self) -> FaceSwapper:
+    def _loaded(self) -> tuple[FaceSwapper, RequestReader]:
         if self._swapper is None:
             raise LikenessError("MODEL_LOADING", "The face models are still loading.", retry_after_s=1.0)
-        return self._swapper
+        return self._swapper, RequestReader(self._swapper, self._store, self._people)
 
     def DetectFaces(self, request: faceswap_pb2.DetectFacesRequest, context: Any) -> faceswap_pb2.DetectFacesResponse:
-        swapper = self._loaded
-        picture = self._read(request.picture, "picture")
+        swapper, reader = self._loaded()
+        picture = reader.picture(request.picture, "picture")
         faces = swapper.find(picture)
         height, width = picture.shape[:2]
         response = faceswap_pb2.DetectFacesResponse(width_px=width, height_px=height)
@@ -71,15 +61,13 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         return response
 
     def SwapPicture(self, request: faceswap_pb2.SwapPictureRequest, context: Any) -> faceswap_pb2.SwapPictureResponse:
-        swapper = self._loaded
-        options = _options(request.options)
-        if request.options.format not in _FORMATS:
-            raise LikenessError("INVALID_FIELD", "Unknown picture format.", field="options.format")
-        source = self._read(request.source, "source")
-        target = self._read(request.target, "target")
-        swap = swapper.swap(source, target, options)
-        picture_format = _FORMATS[request.options.format]
-        encoded = encode_picture(swap.picture, picture_format)  # type: ignore[arg-type]
+        swapper, reader = self._loaded()
+        look, picture_format = read_look(request.options), read_format(request.options)
+        self._check_destination(request.destination)
+        people = reader.people_of_picture(request)
+        target = reader.picture(request.target, "target")
+        swap = swapper.swap_people(target, people, look, measure=not request.options.skip_distances)
+        encoded = encode_picture(swap.picture, picture_format)
         height, width = swap.picture.shape[:2]
         return faceswap_pb2.SwapPictureResponse(
             result=self._deliver(encoded, f"image/{picture_format}", request.destination),
@@ -88,40 +76,22 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             height_px=height,
         )
 
-    def _read(self, picture: faceswap_pb2.Picture, field: str) -> Picture:
-        content = picture.WhichOneof("content")
-        if content is None:
-            raise LikenessError("INVALID_FIELD", f"{field} is missing: send it inline or name a file.", field=field)
-        if content == "media":
-            data = read_reference(self._store, picture.media, MAX_PICTURE_BYTES, field=f"{field}.media")
-        else:
-            data = picture.encoded
-            if len(data) > MAX_INLINE_BYTES:
-                detail = f"{field} has {len(data)} bytes; send at most {MAX_INLINE_BYTES}, or name a stored file."
-                raise LikenessError("MEDIA_TOO_LARGE", detail, field=field)
-        return np.asarray(decode_picture(data, field=field))
+    def _check_destination(self, destination: types_pb2.MediaReference) -> None:
+        if destination.bucket not in ("", self._store.bucket):
+            detail = f"The bucket must be {self._store.bucket!r}, got {destination.bucket!r}."
+            raise LikenessError("INVALID_FIELD", detail, field="destination.bucket")
 
     def _deliver(
         self, encoded: bytes, content_type: str, destination: types_pb2.MediaReference
     ) -> faceswap_pb2.Picture:
         """Into the store where a key was given, else inline."""
         if destination.key:
-            if destination.bucket not in ("", self._store.bucket):
-                detail = f"The bucket must be {self._store.bucket!r}, got {destination.bucket!r}."
-                raise LikenessError("INVALID_FIELD", detail, field="destination.bucket")
             stored = self._store.put(destination.key, encoded, content_type)
             return faceswap_pb2.Picture(media=media_reference(self._store, stored))
         if len(encoded) > MAX_INLINE_BYTES:
             detail = f"The result has {len(encoded)} bytes, too many to return inline; give a destination."
             raise LikenessError("INVALID_FIELD", detail, field="destination")
         return faceswap_pb2.Picture(encoded=encoded)
-
-
-def _options(message: faceswap_pb2.SwapOptions) -> SwapOptions:
-    if message.selection not in _SELECTIONS:
-        raise LikenessError("INVALID_FIELD", "Unknown selection of faces.", field="options.selection")
-    given = {name: getattr(message, name) for name in ("shape_strength", "feather") if message.HasField(name)}
-    return SwapOptions(selection=_SELECTIONS[message.selection], **given)  # type: ignore[arg-type]
 
 
 def _face_message(face: Face) -> faceswap_pb2.Face:
@@ -138,4 +108,5 @@ def _swapped_message(swapped: SwappedFace) -> faceswap_pb2.SwappedFace:
         target=_face_message(swapped.face),
         distance_to_source=swapped.distance_to_source,
         distance_to_target=swapped.distance_to_target,
+        assignment=swapped.person,
     )

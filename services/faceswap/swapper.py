@@ -240,14 +240,14 @@ class FaceSwapper:
         if not faces:
             height, width = picture.shape[:2]
             detail = (
-                f"No face was found in the {field} picture ({width} x {height} pixels); "
+                f"No face was found in the picture of {width} x {height} pixels; "
                 "use one in which a face is seen well, from the front or half from the side."
             )
             raise LikenessError("FACE_NOT_FOUND", detail, field=field)
         large_enough = [face for face in faces if face.size_px >= MIN_FACE_PX]
         if not large_enough:
             detail = (
-                f"The largest face in the {field} picture measures {faces[0].size_px:.0f} pixels; "
+                f"The largest face of the picture measures {faces[0].size_px:.0f} pixels; "
                 f"at least {MIN_FACE_PX:.0f} are needed."
             )
             raise LikenessError("FACE_TOO_SMALL", detail, field=field)
