@@ -1,0 +1,102 @@
+"""Pictures of a film from any of them on, exactly: decoding begins at the key frame before.
+
+Every picture that the film's packets promise must come, in order and undamaged; else the film counts as damaged at that
+time. So nothing that was only partly read passes for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from services.common.errors import LikenessError
+from services.common.film.frames import FilmFrame, film_frame
+from services.common.film.probe import FilmInfo
+from services.common.film.source import damage_reported, open_source, video_stream
+
+SEEKS: Final = 3  # key frames that are tried, one before the other, until decoding starts early enough
+
+
+def read_frames(
+    path: Path,
+    info: FilmInfo,
+    start_pts: int | None = None,
+    end_pts: int | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    field: str = "film",
+) -> Iterator[FilmFrame]:
+    """Yields the pictures with start_pts <= pts < end_pts.
+
+    Args:
+        info: what `probe_film` said of the file.
+        size: width and height of the pictures; None means `info.output_size()`.
+
+    Raises:
+        LikenessError: MEDIA_UNREADABLE with the time at which the film is damaged.
+    """
+    start_pts = info.start_pts if start_pts is None else start_pts
+    end_pts = info.end_pts if end_pts is None else end_pts
+    expected = info.frame_pts[(info.frame_pts >= start_pts) & (info.frame_pts < end_pts)]
+    if not len(expected):
+        return
+    size = size or info.output_size()
+    if info.container == "webp":
+        from services.common.film.animated_webp import read_webp
+
+        yield from read_webp(path, info, expected, size, field)
+        return
+    position = 0
+    for decoded in _decoded(path, info, int(expected[0]), field):
+        if decoded.pts is None or decoded.pts < expected[position]:
+            continue
+        if decoded.pts > expected[position] or decoded.is_corrupt:
+            raise _damaged(info, int(expected[position]), field)
+        yield film_frame(decoded, info, size)
+        position += 1
+        if position == len(expected):
+            return
+    raise _damaged(info, int(expected[position]), field)
+
+
+def _damaged(info: FilmInfo, pts: int, field: str) -> LikenessError:
+    detail = (
+        f"The film is damaged at {info.time_s(pts):.2f} s: the picture there cannot be decoded. "
+        "Make the film anew with another program, or choose a part that is whole."
+    )
+    return LikenessError("MEDIA_UNREADABLE", detail, field=field)
+
+
+def _decoded(path: Path, info: FilmInfo, wanted_pts: int, field: str) -> Iterator[Any]:
+    """Decoded pictures from one at or before `wanted_pts` on."""
+    earlier = info.keyframe_pts[info.keyframe_pts <= wanted_pts]
+    starts = [int(pts) for pts in earlier[::-1][:SEEKS] if pts != earlier[0]]
+    with damage_reported(info.container, field), open_source(path, info.container) as source:
+        stream = video_stream(source, field)
+        for start in starts:
+            source.seek(start, stream=stream)
+            if (begun := _begin(source, stream, wanted_pts)) is not None:
+                break
+            stream.codec_context.flush_buffers()
+        else:
+            if starts:
+                source.seek(int(np.iinfo(np.int64).min) // 4, stream=stream)
+            begun = source.decode(stream)
+        yield from begun
+
+
+def _begin(source: Any, stream: Any, wanted_pts: int) -> Iterator[Any] | None:
+    """The decoder's pictures after a seek, or None where it went too far."""
+    decoding = source.decode(stream)
+    first = next(decoding, None)
+    if first is None or first.pts is None or first.pts > wanted_pts:
+        return None
+
+    def chained() -> Iterator[Any]:
+        yield first
+        yield from decoding
+
+    return chained()
