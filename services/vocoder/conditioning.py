@@ -45,7 +45,7 @@ def _band_weights() -> F64:
     return power
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _log_levels(frames: F64, left: I64, weight: F64, offset: F64, weights: F64) -> F64:
     levels = np.zeros((frames.shape[0], BANDS))
     for t in range(frames.shape[0]):

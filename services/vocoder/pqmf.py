@@ -37,8 +37,25 @@ def filters() -> tuple[F64, F64]:
 
 def analyse_inside(samples: F32) -> F32:
     """Bands of the steps whose filters lie inside the samples, shape (ceil((n - 62) / 4), 4), from sample 31 on."""
-    windows = np.lib.stride_tricks.sliding_window_view(samples, TAPS)[::BANDS]
-    return np.asarray(windows @ filters()[0][:, ::-1].T.astype(np.float32), np.float32)
+    bands = np.empty((-(-(samples.size - TAPS + 1) // BANDS), BANDS), np.float32)
+    _correlate(np.ascontiguousarray(samples, np.float32), _reversed_analysis(), bands)
+    return bands
+
+
+@lru_cache(maxsize=1)
+def _reversed_analysis() -> F32:
+    return np.ascontiguousarray(filters()[0][:, ::-1], np.float32)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _correlate(samples: F32, reversed_filters: F32, bands: F32) -> None:
+    for t in range(bands.shape[0]):
+        start = t * BANDS
+        for b in range(BANDS):
+            total = np.float32(0.0)
+            for i in range(TAPS):
+                total += samples[start + i] * reversed_filters[b, i]
+            bands[t, b] = total
 
 
 def analyse(samples: F32) -> F32:
@@ -48,7 +65,7 @@ def analyse(samples: F32) -> F32:
     return analyse_inside(np.pad(samples.astype(np.float32), HALF_TAPS))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _overlap_add(bands: F64, synthesis: F64, tail: F64, output: F64) -> None:
     """Adds each step's four pulses to `tail` (63,) and moves the 4 samples that are complete to `output`."""
     for t in range(bands.shape[0]):
