@@ -1,4 +1,4 @@
-"""`likeness models list|verify`."""
+"""`likeness models list|verify|add`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class ModelState:
     source: str
     size_bytes: int | None
     fault: str | None = None
+    kind: str | None = None
 
 
 def check_models(models_dir: Path | None, *, verify: bool) -> list[ModelState]:
@@ -46,7 +47,7 @@ def check_models(models_dir: Path | None, *, verify: bool) -> list[ModelState]:
                 registry.path(name)
             except LikenessError as error:
                 fault = error.detail
-        states.append(ModelState(name, entry.format, entry.license, entry.source, entry.size_bytes, fault))
+        states.append(ModelState(name, entry.format, entry.license, entry.source, entry.size_bytes, fault, entry.kind))
     return states
 
 
@@ -59,8 +60,8 @@ def list_(models_dir: ModelsDir = None, as_json: Json = False) -> None:
         return
     print_table(
         "Models",
-        ("name", "format", "size", "licence", "source"),
-        [(state.name, state.format, _size(state.size_bytes), state.license, state.source) for state in found],
+        ("name", "kind", "format", "size", "licence", "source"),
+        [(s.name, s.kind or "", s.format, _size(s.size_bytes), s.license, s.source) for s in found],
         empty="The manifest names no model; `make setup` prepares them.",
     )
 
@@ -79,6 +80,59 @@ def verify(models_dir: ModelsDir = None) -> None:
         if not found:
             complain("The manifest names no model; `make setup` prepares them.")
         raise typer.Exit(1)
+
+
+@app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Name to use it by, such as in `likeness swap --engine NAME`.")],
+    file: Annotated[Path, typer.Argument(help="The ONNX file.", exists=True, dir_okay=False)],
+    kind: Annotated[str, typer.Option("--kind", help="face-swapper, face-embedder or face-enhancer.")],
+    license_: Annotated[str, typer.Option("--license", help="SPDX identifier or name of the licence.")],
+    source: Annotated[str, typer.Option("--source", help="Where the file comes from.")],
+    license_text: Annotated[
+        Path | None, typer.Option("--license-text", help="File with the licence's text.", exists=True, dir_okay=False)
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="What it was trained on.")] = "not known",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="NAME=VALUE", help="Such as embedder=arcface.")
+    ] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept the licence without being asked, for scripts.")
+    ] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Register a face network of your own. Its licence is shown and must be accepted, once."""
+    from services.common.errors import LikenessError
+    from services.common.settings import CommonSettings
+    from services.faceswap.register import Offer, accepted_before, check, register, terms
+
+    folder = models_dir or CommonSettings().models_dir
+    pairs = [pair.partition("=") for pair in parameter or []]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise typer.BadParameter(f"{key!r} is not of the form NAME=VALUE", param_hint="--parameter")
+    offer = Offer(name, file, kind, license_, source, data, license_text, {key: value for key, _, value in pairs})
+    try:
+        with working("Checking the network"):
+            check(folder, offer)
+        text = terms(offer)
+        accepted = accepted_before(folder, offer)
+        if not accepted:
+            complain(text, style="")
+            accepted = accept_license or _asked("Do you accept this licence?")
+        entry = register(folder, offer, accepted=accepted)
+    except LikenessError as error:
+        complain(error.detail)
+        raise typer.Exit(1) from error
+    say(f"{entry.name}: {entry.sha256} ({entry.size_bytes} bytes)")
+
+
+def _asked(question: str) -> bool:
+    """What the operator answers; no where nobody is there to answer."""
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
 
 
 def _checked(models_dir: Path | None, *, verify: bool) -> list[ModelState]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.faceswap.engine import MeshEngine
+from services.faceswap.enhancer import EnhancedEngine
 from services.faceswap.face_engine import FaceEngine
+from services.faceswap.neural import NeuralEngine
+from services.faceswap.neural_kinds import ENHANCER, SWAPPER, embedder_of, load_embedder, load_enhancer, load_swapper
+from services.faceswap.neural_session import Compute
 
+T = TypeVar("T")
 MESH: Final = MeshEngine.name
 MAX_PIXEL_BOOST: Final = 4
 
@@ -25,14 +30,17 @@ class Engines:
 
     def __init__(self, registry: Registry, *, threads: int = 1, providers: Sequence[str] = ()) -> None:
         self._registry = registry
-        self._threads = threads
-        self._providers = tuple(providers)
-        self._loaded: dict[tuple[str, int, str], FaceEngine] = {}
-        self._lock = threading.Lock()
+        self._compute = Compute(threads, tuple(providers))
+        self._loaded: dict[object, object] = {}
+        self._lock = threading.RLock()
 
     def names(self) -> list[str]:
-        """What `load` knows; `mesh` first."""
-        return [MESH]
+        """The engines that `load` knows; `mesh` first."""
+        return [MESH, *self._registry.of_kind(SWAPPER)]
+
+    def enhancers(self) -> list[str]:
+        """The enhancers that `load` knows."""
+        return self._registry.of_kind(ENHANCER)
 
     def load(self, name: str = "", *, pixel_boost: int = 1, enhancer: str = "") -> FaceEngine:
         """The engine of a name; an empty name is the mesh engine.
@@ -49,19 +57,30 @@ class Engines:
         if not 1 <= pixel_boost <= MAX_PIXEL_BOOST:
             detail = f"pixel_boost must lie between 1 and {MAX_PIXEL_BOOST}, got {pixel_boost}."
             raise LikenessError("INVALID_FIELD", detail, field="options.pixel_boost")
-        if enhancer:
-            raise unknown("enhancer", enhancer, [])
-        key = (name or MESH, pixel_boost, enhancer)
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = self._make(key[0], pixel_boost)
-            return self._loaded[key]
-
-    def _make(self, name: str, pixel_boost: int) -> FaceEngine:
-        makers: dict[str, Callable[[], FaceEngine]] = {MESH: MeshEngine}
-        if name not in makers:
+        if name and name not in self.names():
             raise unknown("engine", name, self.names())
-        return makers[name]()
+        if enhancer and enhancer not in self.enhancers():
+            raise unknown("enhancer", enhancer, self.enhancers())
+        name = name or MESH
+        with self._lock:
+            return self._once((name, pixel_boost, enhancer), lambda: self._make(name, pixel_boost, enhancer))
+
+    def _make(self, name: str, pixel_boost: int, enhancer: str) -> FaceEngine:
+        if enhancer:
+            over = self._once(enhancer, lambda: load_enhancer(self._registry, enhancer, self._compute))
+            return EnhancedEngine(self.load(name, pixel_boost=pixel_boost), over)
+        if name == MESH:
+            return MeshEngine()
+        net, layout = self._once(name, lambda: load_swapper(self._registry, name, self._compute))
+        who = embedder_of(self._registry, name)
+        embedder = self._once(who, lambda: load_embedder(self._registry, who, self._compute))
+        return NeuralEngine(name, net, embedder, layout=layout, pixel_boost=pixel_boost)
+
+    def _once(self, key: object, make: Callable[[], T]) -> T:
+        """What was made under a key, or is made now."""
+        if key not in self._loaded:
+            self._loaded[key] = make()
+        return self._loaded[key]  # type: ignore[return-value]
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> LikenessError:
