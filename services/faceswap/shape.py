@@ -7,6 +7,7 @@ taken out before the difference is added to the target's mesh.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -60,6 +61,19 @@ def transfer_shape(source: Points, target: Points, strength: float) -> Points:
     source_head, target_head = source_pose.apply(source), target_pose.apply(target)
     change = strength * identity_difference(source_head, target_head)
     return target + change @ target_pose.rotation / target_pose.scale
+
+
+def neutral_head(meshes: Sequence[Points]) -> Points:
+    """The mean head (468, 3) of one person's meshes in the template's frame; heads seen from the front count more.
+
+    What the person was doing in the pictures stays in it; `identity_difference` takes it out.
+    """
+    heads, weights = [], []
+    for points in meshes:
+        pose = head_pose(points)
+        heads.append(pose.apply(points))
+        weights.append(max(0.1, float(pose.rotation[2, 2])) ** 4)
+    return np.average(heads, axis=0, weights=weights)
 
 
 def identity_difference(source_head: Points, target_head: Points) -> Points:

@@ -29,8 +29,10 @@ from services.faceswap.template import (
 )
 
 MAX_SHRINK: Final = 1.3  # a source this much larger than the target is reduced first, so that sampling cannot alias
-GRID: Final = 48  # cells across the region on which the target's displacement is computed
-BORDER_KNOTS: Final = 24
+MIN_MOVE_PX: Final = 0.02
+CUBIC_TO_PX: Final = 120.0  # radius of the region
+GRID: Final = 32  # cells across the region on which the target's displacement is computed
+BORDER_KNOTS: Final = 16
 MIRROR_YAW_DEG: Final = (24.0, 34.0)  # from here on, from there fully, the far half of the source is mirrored
 FACING_NONE, FACING_FULL = 0.20, 0.50  # cosine to the viewer from which a point of the source begins to, fully counts
 
@@ -184,7 +186,7 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     Returns:
         The region (h, w, 3), and where it was moved at all (h, w); elsewhere it equals the target.
     """
-    original = target[region.rows, region.columns]
+    original = np.ascontiguousarray(target[region.rows, region.columns])
     angles = np.linspace(0.0, 2 * np.pi, BORDER_KNOTS, endpoint=False)
     border = np.stack([np.cos(angles), np.sin(angles)], axis=1) * region.radii + region.centre
     knots = np.concatenate([new[KNOTS, :2], border])
@@ -194,27 +196,69 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     unit = max(region.radii)
     steps_x = np.linspace(region.left, region.left + region.width - 1, GRID)
     steps_y = np.linspace(region.top, region.top + region.height - 1, GRID)
-    coarse = _spline(knots / unit, moves, steps_x / unit, steps_y / unit)
-    field = np.asarray(cv2.resize(coarse, (region.width, region.height), interpolation=cv2.INTER_CUBIC), np.float32)
-    x = np.arange(region.width, dtype=np.float32)[np.newaxis, :] + np.float32(region.left)
-    y = np.arange(region.height, dtype=np.float32)[:, np.newaxis] + np.float32(region.top)
-    radius = np.sqrt(((x - region.centre[0]) / region.radii[0]) ** 2 + ((y - region.centre[1]) / region.radii[1]) ** 2)
-    window = np.clip((1.0 - radius) / 0.15, 0.0, 1.0).astype(np.float32)
-    field = field * (window * window * (3 - 2 * window))[:, :, np.newaxis]
-    moved: NDArray[np.bool_] = np.hypot(field[:, :, 0], field[:, :, 1]) > MIN_MOVE_PX
+    field = _spline(knots / unit, moves, steps_x / unit, steps_y / unit)
+    x, y = (steps_x[np.newaxis, :] - region.centre[0]), (steps_y[:, np.newaxis] - region.centre[1])
+    window = np.clip((1.0 - np.hypot(x / region.radii[0], y / region.radii[1])) / 0.15, 0.0, 1.0)
+    field *= (window * window * (3 - 2 * window))[:, :, np.newaxis].astype(np.float32)
+    shape = original.shape[:2]
+    map_x, map_y, moved = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    _spread(field, float(region.left), float(region.top), map_x, map_y, moved)
+    # Cubic sampling of a large face takes longer than all the rest, and there a pixel more or less is not seen.
+    large = max(region.radii) > CUBIC_TO_PX
+    part, (left, top) = _surroundings(target, region)
     warped = cv2.remap(
-        target, x + field[:, :, 0], y + field[:, :, 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+        part,
+        map_x - np.float32(left),
+        map_y - np.float32(top),
+        cv2.INTER_LINEAR if large else cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
     )
-    return np.where(moved[:, :, np.newaxis], warped, original).astype(np.uint8), moved
+    cv2.copyTo(original, (~moved).view(np.uint8), warped)
+    return np.asarray(warped, np.uint8), moved
 
 
-MIN_MOVE_PX: Final = 0.02
-KNOTS: Final = np.array(
-    sorted({*FACE_OVAL, *RIGHT_EYE, *LEFT_EYE, *RIGHT_BROW, *LEFT_BROW, *INNER_LIPS, *OUTER_LIPS, *NOSE_OUTLINE})
-)
+def _surroundings(target: Picture, region: Region) -> tuple[Picture, tuple[int, int]]:
+    """The region with some room, because what is moved into it may come from outside; and where it begins."""
+    room = max(region.width, region.height) // 4 + 2
+    left, top = max(0, region.left - room), max(0, region.top - room)
+    part = target[top : region.top + region.height + room, left : region.left + region.width + room]
+    return part, (left, top)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _spread(
+    field: FloatArray, left: float, top: float, map_x: FloatArray, map_y: FloatArray, moved: NDArray[np.bool_]
+) -> None:
+    """A coarse field of displacements (g, g, 2), laid over the pixels: where each one comes from, and whether at all."""
+    height, width = map_x.shape
+    rows, columns = field.shape[0] - 1, field.shape[1] - 1
+    step_x = np.float32(columns / max(width - 1, 1))
+    step_y = np.float32(rows / max(height - 1, 1))
+    least = np.float32(MIN_MOVE_PX * MIN_MOVE_PX)
+    for y in range(height):
+        v = np.float32(y) * step_y
+        row = min(int(v), rows - 1)
+        fv = v - np.float32(row)
+        for x in range(width):
+            u = np.float32(x) * step_x
+            column = min(int(u), columns - 1)
+            fu = u - np.float32(column)
+            dx_top = field[row, column, 0] + fu * (field[row, column + 1, 0] - field[row, column, 0])
+            dx_low = field[row + 1, column, 0] + fu * (field[row + 1, column + 1, 0] - field[row + 1, column, 0])
+            dy_top = field[row, column, 1] + fu * (field[row, column + 1, 1] - field[row, column, 1])
+            dy_low = field[row + 1, column, 1] + fu * (field[row + 1, column + 1, 1] - field[row + 1, column, 1])
+            dx = dx_top + fv * (dx_low - dx_top)
+            dy = dy_top + fv * (dy_low - dy_top)
+            map_x[y, x] = np.float32(x) + np.float32(left) + dx
+            map_y[y, x] = np.float32(y) + np.float32(top) + dy
+            moved[y, x] = dx * dx + dy * dy > least
+
+
+_RINGS = (FACE_OVAL, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW, INNER_LIPS, OUTER_LIPS)
+KNOTS: Final = np.array(sorted({*NOSE_OUTLINE, *(point for ring in _RINGS for point in ring[::2])}))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _kernel(dx: float, dy: float) -> float:
     squared = dx * dx + dy * dy
     return 0.0 if squared < 1e-18 else squared * np.log(squared)
@@ -234,7 +278,7 @@ def _kernel_matrix(knots: Points) -> Points:
     return matrix
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _evaluate(knots: Points, weights: Points, x: Points, y: Points, out: FloatArray) -> None:
     n = knots.shape[0]
     for row in range(y.shape[0]):
