@@ -26,7 +26,7 @@ PictureFormat = Literal["png", "jpeg", "webp"]
 Pixels = NDArray[np.uint8]
 
 
-def _read_checked_header(data: bytes, field: str) -> PictureHeader:
+def _read_checked_header(data: bytes, field: str, max_pixels: int) -> PictureHeader:
     if not data:
         raise LikenessError("MEDIA_EMPTY", "The file has no content; a picture was expected.", field=field)
     if len(data) > MAX_FILE_BYTES:
@@ -39,9 +39,9 @@ def _read_checked_header(data: bytes, field: str) -> PictureHeader:
     header = read_header(data)
     if header is None or min(header.width_px, header.height_px) < 1:
         raise LikenessError("MEDIA_UNREADABLE", f"The header of the {kind} file is damaged.", field=field)
-    if max(header.width_px, header.height_px) > MAX_SIDE_PX or header.width_px * header.height_px > MAX_PIXELS:
+    if max(header.width_px, header.height_px) > MAX_SIDE_PX or header.width_px * header.height_px > max_pixels:
         detail = (
-            f"The picture has {header.width_px} x {header.height_px} pixels; at most {MAX_PIXELS // 1_000_000} million "
+            f"The picture has {header.width_px} x {header.height_px} pixels; at most {max_pixels // 1_000_000} million "
             f"and {MAX_SIDE_PX} on a side are accepted. Send it smaller."
         )
         raise LikenessError("MEDIA_TOO_LARGE", detail, field=field)
@@ -85,13 +85,13 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def decode_picture(data: bytes, *, field: str = "picture") -> Pixels:
-    """Decodes a picture to BGR, shape (H, W, 3), uint8, upright.
+def decode_picture(data: bytes, *, field: str = "picture", max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decodes a picture of at most `max_pixels` to BGR, shape (H, W, 3), uint8, upright.
 
     Raises:
         LikenessError: MEDIA_EMPTY, MEDIA_UNSUPPORTED, MEDIA_UNREADABLE or MEDIA_TOO_LARGE, naming `field`.
     """
-    header = _read_checked_header(data, field)
+    header = _read_checked_header(data, field, max_pixels)
     # JPEG has no alpha, and only IMREAD_COLOR converts CMYK; the others keep alpha and depth with IMREAD_UNCHANGED.
     kept = cv2.IMREAD_COLOR if header.container == "jpeg" else cv2.IMREAD_UNCHANGED
     try:

@@ -17,3 +17,10 @@ class FaceSwapSettings(StageSettings):
         default=(), description="ONNX Runtime's execution providers of neural engines; empty takes the best there is."
     )
     people_cache_mb: int = Field(default=256, ge=0, description="Memory of people prepared for earlier requests.")
+    max_live_streams: int = Field(
+        default=1, ge=0, description="Live streams at the same time; the other places are for pictures and films."
+    )
+    live_idle_s: float = Field(default=30.0, gt=0, description="A live stream without a frame for so long is ended.")
+    live_max_s: float = Field(
+        default=3600.0, gt=0, description="A live stream is ended after so long, whatever its deadline."
+    )
