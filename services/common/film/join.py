@@ -17,9 +17,10 @@ import av
 import numpy as np
 
 from services.common.errors import LikenessError
+from services.common.film.animation import Timeline, write_animation
 from services.common.film.plan import SegmentSpan
-from services.common.film.probe import FilmInfo
-from services.common.film.sound import AudioCopy, open_audio
+from services.common.film.probe import FilmInfo, IntArray
+from services.common.film.sound import open_audio
 
 FilmFormat = Literal["mp4", "webm", "gif", "webp"]
 CONTENT_TYPES: Final = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif", "webp": "image/webp"}
@@ -63,20 +64,36 @@ def join_film(
     """
     if len(segments) != len(plan) or not plan:
         raise _incomplete(f"{len(segments)} segments for {len(plan)} spans")
-    packets = _packet_times(segments, plan, info)
+    coded = _check_segments(segments, plan, info)
+    format = format or ("mp4" if coded.codec == "h264" else "webm")
+    if format == "webm" and coded.codec == "h264":
+        detail = "WebM cannot hold H.264; choose the codec VP9, or the format MP4."
+        raise LikenessError("INVALID_FIELD", detail, field="format")
     if format in ("gif", "webp"):
-        from services.common.film.animation import write_animation
+        timeline = Timeline(info.time_base, plan[0].start_pts, plan[-1].end_pts)
+        frames, audio_tracks = write_animation(segments, timeline, out, format), 0
+    else:
+        frames, audio_tracks = len(coded.pts), _remux(segments, plan, original, info, out, format, coded.pts)
+    duration_s = float((plan[-1].end_pts - plan[0].start_pts) * info.time_base)
+    return JoinedFilm(out, format, frames, duration_s, coded.width_px, coded.height_px, audio_tracks)
 
-        return write_animation(segments, plan, info, out, format)
-    return _remux(segments, plan, original, info, out, format, packets)
+
+@dataclass(frozen=True, eq=False)
+class _Coded:
+    """What the segments hold together; `pts` of all packets in order of decoding."""
+
+    codec: str
+    width_px: int
+    height_px: int
+    pts: IntArray
 
 
 def _incomplete(what: str) -> LikenessError:
     return LikenessError("INTERNAL", f"The segments do not make up the film: {what}.")
 
 
-def _packet_times(segments: Sequence[Path], plan: Sequence[SegmentSpan], info: FilmInfo) -> np.ndarray:
-    """Time stamps of all packets in order of decoding, once every picture is known to be there."""
+def _check_segments(segments: Sequence[Path], plan: Sequence[SegmentSpan], info: FilmInfo) -> _Coded:
+    """Looks through all packets, until every picture of the film is known to be there."""
     times: list[int] = []
     header: tuple[Any, ...] | None = None
     for number, (path, span) in enumerate(zip(segments, plan, strict=True)):
@@ -84,20 +101,30 @@ def _packet_times(segments: Sequence[Path], plan: Sequence[SegmentSpan], info: F
             stream = source.streams.video[0]
             context = stream.codec_context
             found = (context.name, context.width, context.height, stream.time_base, bytes(context.extradata or b""))
-            if header is not None and found != header:
+            if found != (header or found):
                 raise _incomplete(f"segment {number} is not coded like those before it")
             header = found
-            unit = Fraction(stream.time_base) / info.time_base  # the container refines a coarse time base
-            packets = [(packet.pts * unit, packet.is_keyframe) for packet in source.demux(stream) if packet.size]
+            packets = [packet for packet in source.demux(stream) if packet.size]
+            pts = [_film_pts(packet, info) for packet in packets]
         wanted = info.frame_pts[(info.frame_pts >= span.start_pts) & (info.frame_pts < span.end_pts)]
-        pts = [int(time) for time, _ in packets if time.denominator == 1]
-        if sorted(pts) != wanted.tolist() or not packets[0][1]:
+        if sorted(pts) != wanted.tolist() or not packets[0].is_keyframe:
             raise _incomplete(f"segment {number} has {len(pts)} pictures of {len(wanted)}, or others")
         times += pts
-    return np.array(times, np.int64)
+    codec, width_px, height_px = header[:3] if header else ("", 0, 0)
+    return _Coded(codec, width_px, height_px, np.array(times, np.int64))
 
 
-def decoding_times(pts: np.ndarray) -> np.ndarray:
+def _film_pts(packet: Any, info: FilmInfo) -> int:
+    """In the film's time base, of which the segment's container uses a finer one where it is coarse."""
+    pts = (
+        Fraction(packet.pts) * Fraction(packet.time_base) / info.time_base if packet.pts is not None else Fraction(1, 2)
+    )
+    if pts.denominator != 1:
+        raise _incomplete("a time stamp is not the film's")
+    return int(pts)
+
+
+def decoding_times(pts: IntArray) -> IntArray:
     """Times at which packets are decoded: ascending, none after its picture's own time.
 
     As FFmpeg's encoders do it: the presentation times themselves, later by as many pictures as are ever held back, and
@@ -108,7 +135,7 @@ def decoding_times(pts: np.ndarray) -> np.ndarray:
     delay = int(max(0, (np.arange(len(pts)) - rank).max()))
     step = int(ordered[1] - ordered[0]) if len(ordered) > 1 else 1
     early = ordered[0] - step * np.arange(delay, 0, -1)
-    result: np.ndarray = np.concatenate([early, ordered])[: len(pts)]
+    result: IntArray = np.concatenate([early, ordered])[: len(pts)]
     return result
 
 
@@ -118,16 +145,14 @@ def _remux(
     original: Path,
     info: FilmInfo,
     out: Path,
-    format: FilmFormat | None,
-    pts: np.ndarray,
-) -> JoinedFilm:
+    format: FilmFormat,
+    pts: IntArray,
+) -> int:
+    """Returns how many tracks of sound went along."""
     whole = plan[0].start_pts == info.start_pts
     shift_pts = 0 if whole else plan[0].start_pts
     with ExitStack() as stack:
         first = stack.enter_context(av.open(str(segments[0]), format="nut"))
-        context = first.streams.video[0].codec_context
-        width_px, height_px = context.width, context.height
-        format = format or ("mp4" if context.name == "h264" else "webm")
         time_base = Fraction(1, info.time_base.denominator)
         options = {} if format == "webm" else _mp4_options(time_base)
         output = stack.enter_context(av.open(str(out), "w", format=format, container_options=options))
@@ -135,9 +160,8 @@ def _remux(
         video.time_base = time_base
         video.codec_context.framerate = info.frame_rate
         start_s, end_s = plan[0].start_pts * info.time_base, plan[-1].end_pts * info.time_base
-        tracks = [] if not info.audio else stack.enter_context(open_audio(original, info, output, format))
+        copies = stack.enter_context(open_audio(original, info, output, format)) if info.audio else []
         cut = None if whole and plan[-1].end_pts == info.end_pts else (start_s, end_s)
-        copies: list[AudioCopy] = [track for track in tracks]
         streams = [
             _video_packets(segments, video, info, pts - shift_pts, plan[-1].end_pts - shift_pts),
             *(copy.packets(cut, shift_pts * info.time_base) for copy in copies),
@@ -146,15 +170,7 @@ def _remux(
             *(_numbered(stream, n) for n, stream in enumerate(streams)), key=lambda t: t[:2]
         ):
             output.mux_one(packet)
-    return JoinedFilm(
-        out,
-        format,
-        len(pts),
-        float((plan[-1].end_pts - plan[0].start_pts) * info.time_base),
-        width_px,
-        height_px,
-        len(copies),
-    )
+    return len(copies)
 
 
 def _mp4_options(time_base: Fraction) -> dict[str, str]:
@@ -171,7 +187,7 @@ def _numbered(stream: Iterator[tuple[float, Any]], number: int) -> Iterator[tupl
 
 
 def _video_packets(
-    segments: Sequence[Path], video: Any, info: FilmInfo, pts: np.ndarray, end_pts: int
+    segments: Sequence[Path], video: Any, info: FilmInfo, pts: IntArray, end_pts: int
 ) -> Iterator[tuple[float, Any]]:
     """Packets of all segments with their times in the result, and the second at which each is decoded."""
     ordered = np.append(np.sort(pts), end_pts)

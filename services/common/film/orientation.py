@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import av
 import numpy as np
+from av.sidedata.sidedata import Type
 from numpy.typing import NDArray
 
 
@@ -36,7 +36,7 @@ UPRIGHT: Final = Orientation()
 
 def orientation_of(frame: Any) -> Orientation:
     """From the display matrix beside a decoded picture (ISO 14496-12, 8.3.2); the nearest quarter turn."""
-    data = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
     if data is None:
         return UPRIGHT
     # A point (x, y) goes to (a x + c y, b x + d y).

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.errors import LikenessError
 from services.common.film.probe import FilmInfo
 
+FloatArray = NDArray[np.floating]
 DEFAULT_SEGMENT_S: Final = 5.0
 KEYFRAME_REACH: Final = 0.4  # share of a segment's length by which a cut moves to a key frame, where decoding is cheap
 
@@ -53,7 +55,7 @@ def plan_segments(
     return [SegmentSpan(a, b) for a, b in zip(starts, [*starts[1:], end_pts], strict=True)]
 
 
-def _part(info: FilmInfo, times_s: np.ndarray, start_s: float | None, end_s: float | None) -> tuple[int, int]:
+def _part(info: FilmInfo, times_s: FloatArray, start_s: float | None, end_s: float | None) -> tuple[int, int]:
     """Indices of the first picture, and after the last."""
     start_s, end_s = start_s or 0.0, info.duration_s if end_s is None else end_s
     for name, value in (("start_s", start_s), ("end_s", end_s)):
@@ -68,5 +70,5 @@ def _part(info: FilmInfo, times_s: np.ndarray, start_s: float | None, end_s: flo
     return first, last
 
 
-def _time_after(info: FilmInfo, times_s: np.ndarray, last: int) -> float:
+def _time_after(info: FilmInfo, times_s: FloatArray, last: int) -> float:
     return float(times_s[last]) if last < info.frame_count else info.duration_s

@@ -148,7 +148,7 @@ def probe_film(path: Path, *, field: str = "film") -> FilmInfo:
         return probe_webp(path, field)
     with damage_reported(container, field), open_source(path, container) as source:
         stream = video_stream(source, field)
-        _check_size(stream.codec_context.width, stream.codec_context.height, field)
+        check_size(stream.codec_context.width, stream.codec_context.height, field)
         audio = _audio_tracks(source)
         first, packets = _visit(source, stream, container, field)
         return _info(container, stream, first, packets, audio)
@@ -175,7 +175,7 @@ def _visit(source: Any, stream: Any, container: str, field: str) -> tuple[Any, _
         if first is None:
             first = next(iter(packet.decode()), None)  # an empty packet at the end lets out what is left
             if first is not None:
-                _check_size(first.width, first.height, field)
+                check_size(first.width, first.height, field)
         if packet.size == 0:
             continue
         if packet.is_corrupt:
@@ -209,7 +209,7 @@ def _visit(source: Any, stream: Any, container: str, field: str) -> tuple[Any, _
 
 
 def _default_step(stream: Any) -> int:
-    return max(1, round(1 / ((stream.average_rate or DEFAULT_FRAME_RATE) * stream.time_base)))
+    return max(1, round(1 / Fraction((stream.average_rate or DEFAULT_FRAME_RATE) * stream.time_base)))
 
 
 def _is_shown(packet: Any, codec: str) -> bool:
@@ -217,7 +217,7 @@ def _is_shown(packet: Any, codec: str) -> bool:
     return codec != "vp8" or bool(bytes(packet)[0] & 0x10)
 
 
-def _check_size(width_px: int, height_px: int, field: str) -> None:
+def check_size(width_px: int, height_px: int, field: str) -> None:
     if min(width_px, height_px) < MIN_SIDE_PX and width_px * height_px:
         detail = f"The film has {width_px} x {height_px} pixels; at least {MIN_SIDE_PX} on a side are needed."
         raise LikenessError("MEDIA_UNSUPPORTED", detail, field=field)

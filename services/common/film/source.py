@@ -7,7 +7,6 @@ inside the film can make it open another file or the network.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,7 +98,7 @@ def cut_off(container: str, field: str) -> LikenessError:
 def _ends_early(file: BinaryIO, container: str, head: bytes, size_bytes: int) -> bool:
     """Whether the file's structure runs beyond its end. A Matroska file of unknown length simply ends where it ends."""
     if container == "webp":
-        return struct.unpack_from("<I", head, 4)[0] + 8 > size_bytes
+        return int(struct.unpack_from("<I", head, 4)[0]) + 8 > size_bytes
     if container == "gif":
         file.seek(max(0, size_bytes - 64))
         return not file.read().rstrip(b"\0").endswith(b"\x3b")
@@ -112,7 +111,7 @@ def _ends_early(file: BinaryIO, container: str, head: bytes, size_bytes: int) ->
     if start[:4] != b"\x18\x53\x80\x67":
         return len(start) < 4
     length, position = _ebml_size(start, 4)
-    return length is not None and segment + position + length > size_bytes
+    return bool(length is not None and segment + position + length > size_bytes)
 
 
 def _mov_ends_early(file: BinaryIO, size_bytes: int) -> bool:

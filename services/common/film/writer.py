@@ -61,11 +61,11 @@ class SegmentWriter:
         self.frames = 0
         self._last_pts: int | None = None
         self._time_base = info.time_base
-        self._output = av.open(str(path), "w", format="nut", container_options={"avoid_negative_ts": "disabled"})
+        self._output: Any = av.open(str(path), "w", format="nut", container_options={"avoid_negative_ts": "disabled"})
         crf = _DEFAULT_CRF[coding.codec] if coding.crf is None else coding.crf
         options = _options(coding.codec, crf, threads)
         self._stream: Any = self._output.add_stream(_ENCODERS[coding.codec], rate=info.frame_rate, options=options)
-        context = self._stream.codec_context
+        context: Any = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width_px, height_px, "yuv420p"
         context.time_base = self._stream.time_base = info.time_base
         context.sample_aspect_ratio = info.pixel_aspect
