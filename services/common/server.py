@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 class StageServicer(Protocol):
     """A gRPC servicer whose constructor is cheap and whose `load` reads and warms the model.
 
-    It may have a `close()` that frees what `load` took.
+    It may have a `drain()` that ends long streams when the server is about to stop, and a `close()` that frees what
+    `load` took.
     """
 
     def load(self) -> None: ...
@@ -50,7 +51,7 @@ def _server_options(settings: StageSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_connection_age_ms", age_ms),
-        ("grpc.max_connection_age_grace_ms", int(settings.drain_grace_s * 1000)),
+        # Of an aged connection running calls finish, however long they may take: the grace is without end by default.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -155,6 +156,9 @@ class StageServer:
         self._health.enter_graceful_shutdown()
         time.sleep(self._settings.drain_wait_s)
         self._gate.close("DRAINING", "The server is shutting down; try another one or try again in a moment.")
+        end_streams = getattr(self._servicer, "drain", None)
+        if end_streams is not None:
+            end_streams()
         self._server.stop(self._settings.drain_grace_s).wait()
         deadline_s = time.monotonic() + 1.0  # cancelled calls notice at their next message
         while self._admission.running and time.monotonic() < deadline_s:

@@ -341,6 +341,39 @@ def test_drain_lets_running_calls_finish_and_refuses_new_ones(face_stage: Any) -
     assert servicer.closed
 
 
+def test_a_stream_outlives_its_connection_s_age(start_stage: Any, connect: Any) -> None:
+    """Aged connections are closed so that clients look for new replicas, but not under a running call."""
+    servicer = VocoderServicer()
+    add = vocoder_pb2_grpc.add_VocoderServiceServicer_to_server
+    options = {"max_connection_age_s": 0.3, "drain_grace_s": 0.1}
+    stub = vocoder_stub(connect(start_stage(servicer, "VocoderService", add, vocoder_pb2.DESCRIPTOR, **options)))
+
+    def requests() -> Iterator[Any]:
+        for number in range(8):
+            yield vocoder_pb2.SynthesizeWaveformRequest(options={"engine": str(number)})
+            time.sleep(0.25)
+
+    assert [reply.engine for reply in stub.SynthesizeWaveform(requests(), timeout=10)] == list("01234567")
+
+
+def test_drain_lets_a_servicer_end_its_long_streams(start_stage: Any, connect: Any) -> None:
+    servicer: Any = VocoderServicer()
+    draining = threading.Event()
+    servicer.drain = draining.set
+    add = vocoder_pb2_grpc.add_VocoderServiceServicer_to_server
+    server = start_stage(servicer, "VocoderService", add, vocoder_pb2.DESCRIPTOR, drain_grace_s=8.0)
+
+    def requests() -> Iterator[Any]:
+        yield vocoder_pb2.SynthesizeWaveformRequest(options={"engine": "a"})
+        draining.wait(10)
+
+    replies = vocoder_stub(connect(server)).SynthesizeWaveform(requests(), timeout=10)
+    assert next(replies).engine == "a"
+    started_s = time.monotonic()
+    assert server.drain() is True and time.monotonic() - started_s < 4.0
+    assert list(replies) == []
+
+
 def test_taken_port_is_an_error(face_stage: Any) -> None:
     _, _, server = face_stage()
     with pytest.raises(RuntimeError):
