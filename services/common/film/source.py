@@ -98,7 +98,7 @@ def cut_off(container: str, field: str) -> LikenessError:
 def _ends_early(file: BinaryIO, container: str, head: bytes, size_bytes: int) -> bool:
     """Whether the file's structure runs beyond its end. A Matroska file of unknown length simply ends where it ends."""
     if container == "webp":
-        return int(struct.unpack_from("<I", head, 4)[0]) + 8 > size_bytes
+        return int.from_bytes(head[4:8], "little") + 8 > size_bytes
     if container == "gif":
         file.seek(max(0, size_bytes - 64))
         return not file.read().rstrip(b"\0").endswith(b"\x3b")
