@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.faceswap.chart import chart, lay
+from services.faceswap.colour import skin_likelihood, to_lab
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import View
 from services.faceswap.geometry import Points
@@ -25,7 +26,7 @@ from services.faceswap.raster import rasterise
 from services.faceswap.shape import head_pose, mouth_opening
 from services.faceswap.template import template
 from services.faceswap.warp import facing, mirrored_share
-from services.faceswap.zones import covered, hair_zone, texels
+from services.faceswap.zones import covered, features, hair_zone, texels
 
 SIDE: Final = 512  # texels of the finest level
 LEVELS: Final = (512, 362, 256, 181, 128, 91, 64)  # sides, half an octave apart
@@ -33,6 +34,7 @@ MARGIN: Final = 0.12  # of the face, cut out with it
 MAX_SHRINK: Final = 1.3  # a face this much larger than the texture is reduced first, so that sampling cannot alias
 HIDDEN: Final = 0.04  # of the face's longer side: what lies so much deeper than the nearest surface is hidden
 TRUST_FROM, TRUST_FULL = 0.05, 0.4  # of the trust's scale, from which a texel begins to, fully counts
+EDGE: Final = 0.02  # of the face's longer side, along the silhouette: mixed with what lies behind
 RIM: Final = 2.0  # texels of the chart at its border that no picture is trusted with
 LAUGH_COST: Final = 0.5  # of a picture's merit, per unit of mouth opening in distances between the outer eye corners
 
@@ -97,17 +99,32 @@ def _layer(view: View) -> _Layer:
     size = float(np.ptp(points[:, :2], axis=0).max())
     hidden = (dense[:, :, 2] > nearest + HIDDEN * size).astype(np.float32)
     other = cv2.remap(occluder_share(picture, lay(points, height, width)), x, y, cv2.INTER_LINEAR)
-    other *= cv2.resize(hair_zone(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    zone = cv2.resize(hair_zone(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    other = np.maximum(zone * other, _hair(np.clip(colour, 0, 255), dense[:, :, 3], zone))
+    outline, _ = rasterise(points, template().triangles, np.ones((len(points), 1)), height, width)
+    inwards = cv2.distanceTransform(np.pad(outline[:, :, 0] > 0.5, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    edge = np.clip(cv2.remap(inwards, x, y, cv2.INTER_LINEAR) / (EDGE * size) - 0.5, 0.0, 1.0)
     rim = np.clip(cv2.resize(chart().border, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) / RIM - 0.5, 0.0, 1.0)
     inside = rim * ((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1) & (owner >= 0))
     soft = 0.012 * SIDE
     doubt = np.maximum(hidden, np.clip(1.5 * other, 0.0, 1.0))
     doubt = cv2.GaussianBlur(cv2.dilate(doubt, np.ones((5, 5), np.uint8)), (0, 0), soft)
-    trust = inside * dense[:, :, 3] * (1.0 - np.clip(doubt, 0.0, 1.0))
+    trust = inside * edge * dense[:, :, 3] * (1.0 - np.clip(doubt, 0.0, 1.0))
     trust = np.clip((trust - TRUST_FROM) / (TRUST_FULL - TRUST_FROM), 0.0, 1.0).astype(np.float32)
     opening = mouth_opening(head_pose(points).apply(points))
     merit = float(trust.mean()) * min(1.0, size / 160.0) ** 0.5 * (1.0 - LAUGH_COST * max(0.0, opening))
     return _Layer(np.clip(colour, 0, 255), trust, merit)
+
+
+def _hair(colour: FloatArray, seen: FloatArray, zone: FloatArray) -> FloatArray:
+    """What in the zone of forehead and sides is not of the colour of the cheeks, nose and chin (SIDE, SIDE), 0 to 1."""
+    side = SIDE // 2
+    small = cv2.resize(colour, (side, side), interpolation=cv2.INTER_AREA)
+    seen, zone = (cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in (seen, zone))
+    skin = skin_likelihood(to_lab(small), (seen > 0.9) * (zone < 0.01) * (1.0 - features()))
+    hair = zone * (1.0 - np.sqrt(skin)) * (seen > 0.05)
+    hair = cv2.dilate(hair.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11)))
+    return np.asarray(cv2.resize(hair, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _cut(view: View) -> tuple[Picture, Points]:
@@ -157,7 +174,7 @@ def _continued(colour: FloatArray, trust: FloatArray) -> FloatArray:
     values = cv2.resize(colour * (trust * _inside())[:, :, np.newaxis], (side, side), interpolation=cv2.INTER_AREA)
     mean = values.sum(axis=(0, 1)) / max(float(weight.sum()), 1e-6)
     result = np.broadcast_to(mean, values.shape).astype(np.float32)
-    for sigma in (0.25, 0.12, 0.06):
+    for sigma in (0.25, 0.12, 0.06, 0.02):
         near = cv2.GaussianBlur(weight, (0, 0), sigma * side, borderType=cv2.BORDER_CONSTANT)[:, :, np.newaxis]
         sum_ = cv2.GaussianBlur(values, (0, 0), sigma * side, borderType=cv2.BORDER_CONSTANT)
         local = sum_ / np.maximum(near, 1e-6)

@@ -159,7 +159,7 @@ def mirrored_share(source_points: Points) -> Points:
     low, high = MIRROR_YAW_DEG
     amount = np.clip((abs(yaw_deg) - low) / (high - low), 0.0, 1.0)
     towards_far = template().points[:, 0] * np.sign(yaw_deg)
-    share: Points = amount * np.clip((towards_far + 0.05) / 0.09, 0.0, 1.0)
+    share: Points = amount * np.clip((towards_far + 0.10) / 0.08, 0.0, 1.0)
     return share
 
 

@@ -78,6 +78,14 @@ def brows() -> FloatArray:
 
 
 @lru_cache(maxsize=1)
+def features() -> FloatArray:
+    """What is not of the colour of skin on any face: brows, eyes, lips, nostrils."""
+    fixed = chart()
+    small = np.max([fixed.brows, fixed.eyes, fixed.lips, fixed.nostrils], axis=0)
+    return np.asarray(cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@lru_cache(maxsize=1)
 def hair_zone() -> FloatArray:
     """Forehead and sides without the brows: where what is not of the skin's colour is hair, or a thing."""
     head: Points = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
