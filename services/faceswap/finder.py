@@ -33,7 +33,7 @@ class FaceFinder:
 
     def __init__(self, detector: FaceDetector, mesh: FaceMesh) -> None:
         self._detector = detector
-        self._mesh = mesh
+        self.mesh = mesh
 
     def find(self, picture: Picture, *, only_largest: bool = False) -> list[Face]:
         """Faces of a BGR picture (H, W, 3), largest first; empty when there is none.
@@ -48,7 +48,7 @@ class FaceFinder:
                 for detection in detections:
                     proposal = turn_back(detection, quarter_turns, picture.shape[:2])
                     if not any(same_face(proposal, face.detection) for face in faces):
-                        mesh = self._mesh.locate(picture, proposal)
+                        mesh = self.mesh.locate(picture, proposal)
                         if mesh.score >= MIN_MESH_SCORE and not any(_same_mesh(mesh, face.mesh) for face in faces):
                             faces.append(Face(proposal, mesh))
                 faces.sort(key=lambda face: -face.detection.size)
@@ -69,7 +69,7 @@ class FaceFinder:
         for proposal in self._detector.coarse(picture, part):
             if any(_is_of(proposal, mesh) for mesh in known):
                 continue
-            mesh = self._mesh.locate(picture, proposal)
+            mesh = self.mesh.locate(picture, proposal)
             seen = (*known, *(face.mesh for face in faces))
             if mesh.score >= MIN_MESH_SCORE and not any(_same_mesh(mesh, other) for other in seen):
                 faces.append(Face(proposal, mesh))
@@ -77,7 +77,7 @@ class FaceFinder:
 
     def locate(self, picture: Picture, detection: Detection) -> Face:
         """A face at a place that is known already."""
-        return Face(detection, self._mesh.locate(picture, detection))
+        return Face(detection, self.mesh.locate(picture, detection))
 
 
 def _same_mesh(a: Mesh, b: Mesh) -> bool:

@@ -1,0 +1,299 @@
+"""Follows faces through the frames of a film or a live stream.
+
+The detector looks for faces at the beginning of a shot and now and then after; between, the mesh of a frame is found
+from that of the frame before. A face that is lost keeps its track for a moment. The recogniser is asked only where
+places cannot tell who is who: after two faces came close to each other, and when a lost one is found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from services.faceswap.canvas import Canvas
+from services.faceswap.detector import Detection, Picture
+from services.faceswap.finder import MIN_MESH_SCORE, Face, FaceFinder
+from services.faceswap.litert import FloatArray
+from services.faceswap.mesh import Mesh
+from services.faceswap.recogniser import FaceRecogniser, distance
+from services.faceswap.shots import CutDetector
+from services.faceswap.smoothing import MeshSmoother
+
+KEEP_SCORE: Final = 0.5  # of the mesh network: a face that is followed may be less sure than a new one
+KEEP_LOST_S: Final = 0.6  # a lost face found within this time is the same track
+LOOK_EVERY_S: Final = 0.5  # for new faces, while some are followed
+SEARCH_EVERY_S: Final = 0.12  # while none is, or one was lost
+SURROUNDINGS: Final = 0.75  # of a face's longer side, on each side of its box: what is cut out of the frame
+NEAR: Final = 1.1  # distance of two faces, in their mean size, from which they can be mixed up
+MAX_JUMP: Final = 0.5  # of a face's size, further than expected: from one frame to the next this is another face
+MAX_GROWTH: Final = 1.35
+SWITCH_MARGIN: Final = 0.1  # by how much the recogniser must be surer before two tracks change places
+MIN_FACE_PX: Final = 24.0
+
+
+@dataclass(eq=False)
+class Track:
+    """One face through time.
+
+    Attributes:
+        id: counts from 0 in the order of appearance.
+        mesh: where it is, as the network says; `points` (468, 3) are the same, smoothed.
+        lost_since_s: None while it is seen.
+        descriptor: the recogniser's numbers (128,), where they were needed.
+    """
+
+    id: int
+    mesh: Mesh
+    points: FloatArray
+    seen_s: float
+    lost_since_s: float | None = None
+    descriptor: FloatArray | None = None
+    near_others: bool = False
+    motion: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per second
+    smoother: MeshSmoother = field(default_factory=MeshSmoother)
+
+    @property
+    def size_px(self) -> float:
+        return max(self.mesh.box[2:])
+
+    @property
+    def face(self) -> Face:
+        """As if it had been found in a picture."""
+        return Face(detection_of(self.mesh), self.mesh)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A rectangle that was cut out of a frame around a face."""
+
+    left: int
+    top: int
+    picture: Picture
+
+    def inside(self, points: FloatArray) -> FloatArray:
+        """Points of the frame as points of the piece."""
+        return (points - np.array([self.left, self.top, 0], np.float32)).astype(np.float32)
+
+    def outside(self, points: FloatArray) -> FloatArray:
+        """Points of the piece as points of the frame."""
+        return (points + np.array([self.left, self.top, 0], np.float32)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracked:
+    """What is in a frame: tracks that are seen, those of them that are new, and whether a shot begins here."""
+
+    tracks: tuple[Track, ...]
+    born: tuple[Track, ...]
+    cut: bool
+
+
+class FaceTracker:
+    """Follows all faces of one sequence of frames; not for several threads at once.
+
+    Args:
+        smooth: whether points are smoothed in time.
+        mirrored: see `FaceMesh.follow`.
+    """
+
+    def __init__(
+        self, finder: FaceFinder, recogniser: FaceRecogniser, *, smooth: bool = True, mirrored: bool = False
+    ) -> None:
+        self._finder = finder
+        self._recogniser = recogniser
+        self._smooth = smooth
+        self._mirrored = mirrored
+        self._cuts = CutDetector()
+        self._tracks: list[Track] = []
+        self._next_id = 0
+        self._looked_s = -np.inf
+        self._looks = 0
+        self._time_s = -np.inf
+
+    def update(self, canvas: Canvas, time_s: float) -> Tracked:
+        """Takes the next frame; `time_s` ascends."""
+        cut = self._cuts.is_cut(canvas.luma())
+        if cut:
+            self._tracks = []
+            self._looked_s = -np.inf
+        for track in self._tracks:
+            self._follow(track, canvas, time_s)
+        self._part_doubles(time_s)
+        born = self._look(canvas, time_s)
+        self._tracks = [t for t in self._tracks if t.lost_since_s is None or time_s - t.lost_since_s <= KEEP_LOST_S]
+        self._keep_apart(canvas)
+        self._time_s = time_s
+        seen = tuple(track for track in self._tracks if track.lost_since_s is None)
+        return Tracked(seen, tuple(track for track in born if track.lost_since_s is None), cut)
+
+    def piece(self, canvas: Canvas, points: FloatArray) -> Piece:
+        """The face at `points` with its surroundings."""
+        return cut_around(canvas, points)
+
+    def descriptor(self, canvas: Canvas, track: Track) -> FloatArray:
+        """The recogniser's numbers (128,) of a track that is seen; taken now unless they are known."""
+        if track.descriptor is None:
+            piece = cut_around(canvas, track.mesh.points)
+            local = Mesh(piece.inside(track.mesh.points), track.mesh.score)
+            track.descriptor = self._recogniser.descriptor(piece.picture, local)
+        return track.descriptor
+
+    def _follow(self, track: Track, canvas: Canvas, time_s: float) -> None:
+        step_s = time_s - track.seen_s
+        expected = track.mesh.points.copy()
+        if step_s <= KEEP_LOST_S:
+            expected[:, :2] += track.motion * min(step_s, 0.1)
+        piece = cut_around(canvas, expected)
+        found = self._finder.mesh.follow(piece.picture, piece.inside(expected), mirrored=self._mirrored)
+        mesh = Mesh(piece.outside(found.points), found.score)
+        jump = np.linalg.norm(_middle(mesh.points) - _middle(expected)) / track.size_px
+        growth = max(mesh.box[2:]) / track.size_px
+        kept = KEEP_SCORE if track.lost_since_s is None else MIN_MESH_SCORE
+        if mesh.score < kept or jump > MAX_JUMP or not 1 / MAX_GROWTH < growth < MAX_GROWTH:
+            self._lose(track, time_s)
+            return
+        self._see(track, mesh, time_s)
+
+    def _see(self, track: Track, mesh: Mesh, time_s: float) -> None:
+        step_s = time_s - track.seen_s
+        if 0 < step_s <= 0.2:
+            track.motion = ((_middle(mesh.points) - _middle(track.mesh.points)) / step_s).astype(np.float32)
+        else:
+            track.motion = np.zeros(2, np.float32)
+        track.mesh, track.seen_s, track.lost_since_s = mesh, time_s, None
+        track.points = track.smoother.smooth(mesh.points, time_s) if self._smooth else mesh.points
+
+    def _lose(self, track: Track, time_s: float) -> None:
+        if track.lost_since_s is None:
+            track.lost_since_s = time_s
+
+    def _part_doubles(self, time_s: float) -> None:
+        """Of two tracks on one face the one that was there for longer keeps it."""
+        seen = [track for track in self._tracks if track.lost_since_s is None]
+        for number, track in enumerate(seen):
+            for other in seen[number + 1 :]:
+                if track.lost_since_s is None and _apart(track, other) < 0.3:
+                    self._lose(other, time_s)
+
+    def _look(self, canvas: Canvas, time_s: float) -> list[Track]:
+        """Looks for faces that are not followed, when it is time to."""
+        seen = [track for track in self._tracks if track.lost_since_s is None]
+        lost = [track for track in self._tracks if track.lost_since_s is not None]
+        every_s = LOOK_EVERY_S if seen and not lost else SEARCH_EVERY_S
+        if time_s - self._looked_s < every_s - 1e-6:
+            return []
+        first = self._looked_s == -np.inf
+        self._looked_s = time_s
+        whole = canvas.whole()
+        faces: list[Face] = []
+        for part in self._parts(first):
+            known = [track.mesh for track in seen] + [face.mesh for face in faces]
+            faces += self._finder.find_fast(whole, known, part=part)
+        faces = [face for face in faces if face.size_px >= MIN_FACE_PX]
+        return [track for face in faces if (track := self._welcome(face, lost, canvas, time_s)) is not None]
+
+    def _parts(self, first: bool) -> list[int | None]:
+        """Where to look: everywhere at the beginning of a shot, else the whole and one part in turns."""
+        if first:
+            return [None, 0, 1, 2, 3, 4, 5]
+        self._looks += 1
+        return [None if self._looks % 2 else self._looks // 2]
+
+    def _welcome(self, face: Face, lost: list[Track], canvas: Canvas, time_s: float) -> Track | None:
+        """Gives a found face to the lost track that it is, or to a new one, which is returned."""
+        mesh = self._settled(face.mesh, canvas)
+        near = [t for t in lost if np.linalg.norm(_middle(t.mesh.points) - _middle(mesh.points)) < 2.0 * t.size_px]
+        if near:
+            track = self._most_alike(mesh, near, canvas)
+            if track is not None:
+                lost.remove(track)
+                track.smoother = MeshSmoother()
+                self._see(track, mesh, time_s)
+                return None
+        track = Track(self._next_id, mesh, mesh.points, time_s)
+        self._next_id += 1
+        self._see(track, mesh, time_s)
+        self._tracks.append(track)
+        return track
+
+    def _settled(self, mesh: Mesh, canvas: Canvas) -> Mesh:
+        """The mesh as following will see it, so that nothing jumps in the second frame."""
+        piece = cut_around(canvas, mesh.points)
+        found = self._finder.mesh.follow(piece.picture, piece.inside(mesh.points), mirrored=self._mirrored)
+        return Mesh(piece.outside(found.points), found.score)
+
+    def _most_alike(self, mesh: Mesh, lost: Sequence[Track], canvas: Canvas) -> Track | None:
+        """Which of the lost tracks near by this face is; the recogniser decides where it knows them."""
+        known = [track for track in lost if track.descriptor is not None]
+        if not known:
+            return min(lost, key=lambda t: float(np.linalg.norm(_middle(t.mesh.points) - _middle(mesh.points))))
+        piece = cut_around(canvas, mesh.points)
+        found = self._recogniser.descriptor(piece.picture, Mesh(piece.inside(mesh.points), mesh.score))
+        best = min(known, key=lambda track: _distance(track, found))
+        return best if _distance(best, found) < 0.6 else None
+
+    def _keep_apart(self, canvas: Canvas) -> None:
+        """Learns who is who before faces come close, and looks again once they have parted."""
+        seen = [track for track in self._tracks if track.lost_since_s is None]
+        near = {t.id: [o for o in seen if o is not t and _apart(t, o) < NEAR] for t in seen}
+        parted = [track for track in seen if track.near_others and not near[track.id]]
+        for track in seen:
+            if near[track.id] and not track.near_others:
+                self.descriptor(canvas, track)
+            track.near_others = bool(near[track.id])
+        if len(parted) >= 2:
+            self._tell_apart(parted, canvas)
+
+    def _tell_apart(self, parted: list[Track], canvas: Canvas) -> None:
+        """Lets two tracks that were mixed up change places."""
+        found = {}
+        for track in parted:
+            piece = cut_around(canvas, track.mesh.points)
+            local = Mesh(piece.inside(track.mesh.points), track.mesh.score)
+            found[track.id] = self._recogniser.descriptor(piece.picture, local)
+        for number, a in enumerate(parted):
+            for b in parted[number + 1 :]:
+                kept = _distance(a, found[a.id]) + _distance(b, found[b.id])
+                swapped = _distance(a, found[b.id]) + _distance(b, found[a.id])
+                if swapped < kept - SWITCH_MARGIN:
+                    for name in ("mesh", "points", "motion", "smoother"):
+                        ours, theirs = getattr(a, name), getattr(b, name)
+                        setattr(a, name, theirs)
+                        setattr(b, name, ours)
+                    found[a.id], found[b.id] = found[b.id], found[a.id]
+
+
+def cut_around(canvas: Canvas, points: FloatArray) -> Piece:
+    """A face at `points` of the frame, with its surroundings as far as the frame goes."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    margin = SURROUNDINGS * float((high - low).max())
+    left, top = (int(np.clip(v, 0, n - 2)) for v, n in zip(low - margin, (canvas.width, canvas.height), strict=True))
+    right = int(np.clip(high[0] + margin + 1, left + 2, canvas.width))
+    bottom = int(np.clip(high[1] + margin + 1, top + 2, canvas.height))
+    left, top = left - left % 2, top - top % 2  # colour is stored for squares of 2 x 2 pixels
+    right, bottom = min(right + right % 2, canvas.width), min(bottom + bottom % 2, canvas.height)
+    return Piece(left, top, canvas.cut(left, top, right - left, bottom - top))
+
+
+def detection_of(mesh: Mesh) -> Detection:
+    """What a detector would have said of a mesh."""
+    points = mesh.points[:, :2]
+    eyes = [points[[33, 133]].mean(axis=0), points[[263, 362]].mean(axis=0)]
+    keypoints = np.stack([*eyes, points[1], points[[13, 14]].mean(axis=0), points[234], points[454]])
+    return Detection(*mesh.box, mesh.score, keypoints.astype(np.float32))
+
+
+def _middle(points: FloatArray) -> FloatArray:
+    return np.asarray(points[:, :2].mean(axis=0), np.float32)
+
+
+def _apart(a: Track, b: Track) -> float:
+    """Distance of two faces in their mean size."""
+    return float(np.linalg.norm(_middle(a.mesh.points) - _middle(b.mesh.points)) / ((a.size_px + b.size_px) / 2))
+
+
+def _distance(track: Track, found: FloatArray) -> float:
+    return 1.0 if track.descriptor is None else distance(track.descriptor, found)
