@@ -39,6 +39,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "LANGUAGE_UNSUPPORTED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The language is not supported"),
     "FACE_NOT_FOUND": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "No face was found"),
     "FACE_TOO_SMALL": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The face is too small"),
+    "FACE_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The pictures show different people"),
     "MEDIA_CHECKSUM_MISMATCH": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "The stored file has changed"),
     # the caller may not
     "UNAUTHENTICATED": Reason(grpc.StatusCode.UNAUTHENTICATED, 401, "The request is not authenticated"),
@@ -47,6 +48,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),
     "NOT_FOUND": Reason(grpc.StatusCode.NOT_FOUND, 404, "There is no such object"),
     "ALREADY_EXISTS": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The object exists already"),
+    "NOT_CANCELABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be cancelled"),
     # the server cannot, now
     "QUEUE_FULL": Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "Too many requests are waiting"),
     "STAGE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "A stage cannot be reached"),

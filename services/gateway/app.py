@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from apiflask import APIFlask
@@ -12,6 +12,8 @@ from flask import Request, Response, request
 from services.common.errors import LikenessError
 from services.common.store import open_store
 from services.gateway.api import consents, docs, faces, health, jobs, media, models, speech, swaps, voices
+from services.gateway.api.fields import current_gateway
+from services.gateway.background import Background
 from services.gateway.context import Gateway
 from services.gateway.db import Database
 from services.gateway.openapi import register_openapi
@@ -19,6 +21,7 @@ from services.gateway.problems import register_problems
 from services.gateway.settings import GatewaySettings
 from services.gateway.stages import Stages
 from services.gateway.telemetry import register_telemetry
+from services.gateway.uploads import open_spool
 
 VERSION: Final = "0.1.0"
 WEB_FOLDER: Final = Path(__file__).parent / "web"
@@ -37,8 +40,17 @@ _BLUEPRINTS: Final = (
 )
 
 
-class JsonRequest(Request):
-    """Says what is wrong with a JSON body."""
+class GatewayRequest(Request):
+    """Says what is wrong with a JSON body, and keeps large uploads on the disk of the data folder."""
+
+    def _get_file_stream(
+        self,
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None = None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return open_spool(current_gateway().settings.spool_dir, total_content_length)
 
     def get_json(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -51,7 +63,7 @@ class JsonRequest(Request):
 
 
 class GatewayApp(APIFlask):
-    request_class = JsonRequest
+    request_class = GatewayRequest
 
 
 def create_app(settings: GatewaySettings | None = None) -> APIFlask:
@@ -59,7 +71,8 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     settings = settings or GatewaySettings()
     database = Database(settings.resolved_database_url)
     database.prepare()
-    gateway = Gateway(settings, database, open_store(settings), Stages(settings))
+    background = Background(settings.film_workers, settings.film_queue_size)
+    gateway = Gateway(settings, database, open_store(settings), Stages(settings), background)
     app = GatewayApp(
         "likeness",
         title="Likeness",
@@ -77,6 +90,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
         app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]"]
     register_telemetry(app)
     app.before_request(_refuse_other_sites)
+    app.before_request(_allow_films)
     app.after_request(_add_security_headers)
     register_problems(app)
     for blueprint in _BLUEPRINTS:
@@ -90,6 +104,12 @@ def _refuse_other_sites() -> None:
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
         raise LikenessError("ORIGIN_REFUSED", f"Requests from pages of {origin[:100]!r} are not answered.")
+
+
+def _allow_films() -> None:
+    """Only a swap's request may be as large as a film is."""
+    if request.endpoint == "swaps.create_swap":
+        request.max_content_length = current_gateway().settings.max_film_bytes
 
 
 def _add_security_headers(response: Response) -> Response:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.common.errors import LikenessError
 from services.common.store import ObjectStore
+from services.gateway.background import Background
 from services.gateway.db import Database
+from services.gateway.jobs import end_job
 from services.gateway.settings import GatewaySettings
 from services.gateway.stages import Stages
 
@@ -18,7 +21,12 @@ class Gateway:
     database: Database
     store: ObjectStore
     stages: Stages
+    background: Background
 
     def close(self) -> None:
+        """Stops what runs in the background, whose jobs have then failed, and closes the connections."""
+        why = LikenessError("DRAINING", "The gateway stopped while it worked on this; ask again.")
+        for job_id in self.background.close(why):
+            end_job(self.database, job_id, "failed", figures={}, error=why)
         self.stages.close()
         self.database.close()

@@ -1,4 +1,4 @@
-"""Enrolment: recordings become a voice, a picture becomes a face. Nothing is read before the consent was checked."""
+"""Enrolment: recordings become a voice. Nothing is read before the consent was checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from google.protobuf.json_format import MessageToDict
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from likeness.v1 import faceswap_pb2
 from services.common.audio import SAMPLE_RATE_HZ
 from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
-from services.common.picture_header import picture_kind
 from services.common.wire import profile_from_wire
 from services.gateway.calibration import calibrate
 from services.gateway.consent import require_live_consent
@@ -24,7 +22,7 @@ from services.gateway.context import Gateway
 from services.gateway.db import Face, Media, Voice
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
-from services.gateway.media import picture_for_stage, publish, withdraw
+from services.gateway.media import publish, withdraw
 from services.gateway.profiles import profile_record
 from services.gateway.stages import Call, fields_called
 
@@ -42,15 +40,6 @@ class VoiceOrder:
     clips_field: str
 
 
-@dataclass(frozen=True)
-class FaceOrder:
-    """A face to be enrolled from a picture file."""
-
-    name: str | None
-    consent_id: str | None
-    picture: bytes
-
-
 def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id: str) -> Voice:
     """Checks the consent, joins the clips, embeds, calibrates, and keeps profile, quality and sample.
 
@@ -64,7 +53,7 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
             session, tenant, order.consent_id, subject="voice", use="speech", field="consent"
         )
         if session.scalar(select(Voice.id).where(Voice.tenant == tenant, Voice.name == order.name)):
-            raise _name_taken("voice", order.name)
+            raise name_taken("voice", order.name)
     if not order.clips:
         raise LikenessError("INVALID_FIELD", "A recording of the person is needed.", field=order.clips_field)
     samples = join_clips(order.clips, field=order.clips_field)
@@ -86,47 +75,11 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
         consent_id=consent.id,
         sample_media_id=sample.id,
         profile=profile_record(profile),
-        quality=_message_record(embedded.quality),
+        quality=message_record(embedded.quality),
         calibration=None if calibration is None else calibration.to_json(),
     )
-    _keep(gateway, voice, sample)
+    keep(gateway, voice, [sample])
     return voice
-
-
-def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: str) -> Face:
-    """Checks the consent, finds the face, and keeps the picture.
-
-    Raises:
-        LikenessError: CONSENT_*, MEDIA_*, FACE_NOT_FOUND, ALREADY_EXISTS, and what the stage failed with.
-    """
-    call = Call.within(gateway.settings.enrolment_deadline_s, request_id)
-    with gateway.database.session() as session:
-        consent = require_live_consent(session, tenant, order.consent_id, subject="face", use="swap", field="consent")
-        if order.name and session.scalar(select(Face.id).where(Face.tenant == tenant, Face.name == order.name)):
-            raise _name_taken("face", order.name)
-    content_type = picture_content_type(order.picture, field="picture")
-    with picture_for_stage(gateway, order.picture) as picture, fields_called({"": "picture"}):
-        found = gateway.stages.detect_faces(faceswap_pb2.DetectFacesRequest(picture=picture), call)
-    if not found.faces:
-        raise LikenessError("FACE_NOT_FOUND", "There is no face in this picture.", field="picture")
-    media = publish(gateway, order.picture, tenant=tenant, content_type=content_type, purpose="face_picture")
-    face = Face(
-        id=new_id("face"),
-        tenant=tenant,
-        created_at=utc_now(),
-        name=order.name,
-        consent_id=consent.id,
-        picture_media_id=media.id,
-        detection={
-            "width_px": found.width_px,
-            "height_px": found.height_px,
-            "faces_found": len(found.faces),
-            "score": round(found.faces[0].score, 4),
-            "box": _message_record(found.faces[0].box),
-        },
-    )
-    _keep(gateway, face, media)
-    return face
 
 
 def join_clips(clips: Sequence[bytes], *, field: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -152,39 +105,25 @@ def join_clips(clips: Sequence[bytes], *, field: str) -> np.ndarray[tuple[int], 
     return np.concatenate(pieces)
 
 
-def picture_content_type(data: bytes, *, field: str) -> str:
-    """The content type by the first bytes. Whether the rest is sound the stage finds out, apart from this process.
-
-    Raises:
-        LikenessError: MEDIA_EMPTY, MEDIA_UNSUPPORTED.
-    """
-    if not data:
-        raise LikenessError("MEDIA_EMPTY", "The file has no content; a picture was expected.", field=field)
-    kind = picture_kind(data)
-    if kind not in ("png", "jpeg", "webp", "bmp"):
-        found = kind or "an unknown kind of file"
-        detail = f"This is no picture that can be read: {found}. Supported are PNG, JPEG, WebP and BMP."
-        raise LikenessError("MEDIA_UNSUPPORTED", detail, field=field)
-    return f"image/{kind}"
-
-
-def _keep(gateway: Gateway, record: Voice | Face, media: Media) -> None:
-    """Adds the record; when somebody took the name meanwhile, withdraws the media."""
+def keep(gateway: Gateway, record: Voice | Face, media: Sequence[Media]) -> None:
+    """Adds the record; when somebody took the name meanwhile, withdraws its media."""
     try:
         with gateway.database.session() as session:
             session.add(record)
     except IntegrityError as error:
-        withdraw(gateway, media)
-        raise _name_taken("voice" if isinstance(record, Voice) else "face", str(record.name)) from error
+        for item in media:
+            withdraw(gateway, item)
+        raise name_taken("voice" if isinstance(record, Voice) else "face", str(record.name)) from error
 
 
-def _name_taken(what: str, name: str) -> LikenessError:
+def name_taken(what: str, name: str) -> LikenessError:
     return LikenessError(
         "ALREADY_EXISTS", f"There is a {what} named {name!r} already. Choose another name or delete it.", field="name"
     )
 
 
-def _message_record(message: Any) -> dict[str, Any]:
+def message_record(message: Any) -> dict[str, Any]:
+    """A message as a JSON object, as records keep it."""
     record: dict[str, Any] = MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )

@@ -12,7 +12,7 @@ from services.gateway.db import Database, Job
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 
-JobKind = Literal["speech", "swap"]
+JobKind = Literal["speech", "swap", "live"]
 JobState = Literal["processing", "succeeded", "failed", "canceled"]
 RUNNING: Final = "processing"
 
@@ -26,8 +26,10 @@ def start_job(
     consent_id: str,
     likeness_id: str,
     parameters: dict[str, Any],
+    target_media_id: str | None = None,
+    in_background: bool = False,
 ) -> Job:
-    """Adds the record of a job that begins now."""
+    """Adds the record of a job that begins now. Only one in the background has progress and can be cancelled."""
     job = Job(
         id=new_id("job"),
         tenant=tenant,
@@ -37,8 +39,10 @@ def start_job(
         request_id=request_id,
         consent_id=consent_id,
         likeness_id=likeness_id,
+        target_media_id=target_media_id,
         parameters=parameters,
         figures={},
+        progress={"phase": "waiting"} if in_background else None,
     )
     session.add(job)
     return job
@@ -53,11 +57,11 @@ def end_job(
     error: LikenessError | None = None,
     media_id: str | None = None,
     target_media_id: str | None = None,
-) -> None:
-    """Writes how a running job ended. One that has ended keeps its first end."""
+) -> bool:
+    """Writes how a running job ended. One that has ended keeps its first end; whether this was it."""
     told = None if error is None else {"reason": error.reason, "detail": error.detail, "field": error.field}
     with database.session() as session:
-        session.execute(
+        result = session.execute(
             update(Job)
             .where(Job.id == job_id, Job.state == RUNNING)
             .values(
@@ -69,6 +73,36 @@ def end_job(
                 target_media_id=target_media_id,
             )
         )
+    return bool(getattr(result, "rowcount", 0))
+
+
+def report_progress(database: Database, job_id: str, progress: dict[str, Any]) -> bool:
+    """Writes how far a job in the background is; whether it is still to go on."""
+    with database.session() as session:
+        result = session.execute(update(Job).where(Job.id == job_id, Job.state == RUNNING).values(progress=progress))
+    return bool(getattr(result, "rowcount", 0))
+
+
+def cancel_job(session: Session, job: Job) -> None:
+    """Cancels a job in the background: from now on it is canceled, and whoever works on it finds that out.
+
+    One that has ended stays as it is.
+
+    Raises:
+        LikenessError: NOT_CANCELABLE for work that somebody is waiting for.
+    """
+    if job.state != RUNNING:
+        return
+    if job.progress is None:
+        detail = f"{job.id} is answered while its caller waits; close that connection to end it."
+        raise LikenessError("NOT_CANCELABLE", detail)
+    error = {"reason": "CANCELLED", "detail": "Cancelled on request.", "field": None}
+    session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.state == RUNNING)
+        .values(state="canceled", finished_at=utc_now(), error=error)
+    )
+    session.refresh(job)
 
 
 def fail_orphans(database: Database) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, Literal
 
 from likeness.v1 import faceswap_pb2, types_pb2
@@ -13,7 +14,7 @@ from services.gateway.db import Media
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 
-Purpose = Literal["voice_sample", "face_picture", "swap_target", "swap", "speech"]
+Purpose = Literal["voice_sample", "face_picture", "swap_target", "swap_reference", "swap", "speech"]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
 _SUFFIXES: Final = {
@@ -27,14 +28,42 @@ _SUFFIXES: Final = {
     "image/jpeg": "jpg",
     "image/webp": "webp",
     "image/bmp": "bmp",
+    "image/gif": "gif",
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "video/x-matroska": "mkv",
 }
 
 
 def publish(gateway: Gateway, data: bytes, *, tenant: str, content_type: str, purpose: Purpose) -> Media:
-    """Stores a file and its record. The one way by which a file gets an id that can be fetched."""
+    """Stores a file and its record. With `publish_file` the one way by which a file gets an id that can be fetched."""
+    return _record(
+        gateway,
+        lambda key: gateway.store.put(key, data, content_type),
+        tenant=tenant,
+        content_type=content_type,
+        purpose=purpose,
+    )
+
+
+def publish_file(gateway: Gateway, path: Path, *, tenant: str, content_type: str, purpose: Purpose) -> Media:
+    """The same for a file that is too large for the memory."""
+    return _record(
+        gateway,
+        lambda key: gateway.store.put_file(key, path, content_type),
+        tenant=tenant,
+        content_type=content_type,
+        purpose=purpose,
+    )
+
+
+def _record(
+    gateway: Gateway, put: Callable[[str], StoredObject], *, tenant: str, content_type: str, purpose: Purpose
+) -> Media:
     media_id = new_id("media")
     file_name = f"{media_id}.{_SUFFIXES[content_type]}"
-    stored = gateway.store.put(f"media/{tenant}/{file_name}", data, content_type)
+    stored = put(f"media/{tenant}/{file_name}")
     media = Media(
         id=media_id,
         tenant=tenant,
@@ -60,8 +89,13 @@ def withdraw(gateway: Gateway, media: Media) -> None:
 
 def media_bytes(gateway: Gateway, media: Media) -> bytes:
     """The content, compared with the SHA-256 of the record."""
+    return read_reference(gateway.store, reference_to(gateway, media), MAX_MEDIA_BYTES)
+
+
+def reference_to(gateway: Gateway, media: Media) -> types_pb2.MediaReference:
+    """How a stage is told of published media."""
     stored = StoredObject(media.key, media.sha256, media.size_bytes, media.content_type)
-    return read_reference(gateway.store, media_reference(gateway.store, stored), MAX_MEDIA_BYTES)
+    return media_reference(gateway.store, stored)
 
 
 @contextmanager

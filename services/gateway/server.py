@@ -15,6 +15,7 @@ from services.common.logs import configure_logging
 from services.gateway.db import Database, SchemaVersionError
 from services.gateway.jobs import fail_orphans
 from services.gateway.settings import GatewaySettings
+from services.gateway.uploads import clear_spool
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where gunicorn keeps its heartbeat files
 _log: Final = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
             "control_socket_disable": True,
             "child_exit": _forget_worker,
+            "worker_exit": _close_gateway,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -83,8 +85,16 @@ def serve(settings: GatewaySettings) -> int:
         if orphans:
             _log.warning("%d jobs were left running by an earlier process and are failed now", orphans)
     database.close()
+    clear_spool(settings.spool_dir)
     GatewayServer(settings).run()
     return 0
+
+
+def _close_gateway(_server: object, worker: Any) -> None:
+    """In the worker, when its requests are done: what runs in the background is failed with the reason."""
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["likeness"].close()
 
 
 def _forget_worker(_server: object, worker: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 
 from pydantic import Field
 
@@ -33,7 +34,17 @@ class GatewaySettings(CommonSettings):
     swap_deadline_s: float = Field(default=60.0, gt=0)
     health_deadline_s: float = Field(default=1.0, gt=0)
 
-    max_upload_bytes: int = Field(default=50 * 1024 * 1024, gt=0)
+    max_upload_bytes: int = Field(default=50 * 1024 * 1024, gt=0, description="Of a request without a film.")
+    max_film_bytes: int = Field(default=1024**3, gt=0, description="Of a swap's request; films are kept on disk.")
+    film_deadline_s: float = Field(default=6 * 3600.0, gt=0, description="Of a whole film, from its acceptance.")
+    film_workers: int = Field(default=2, ge=1, description="Films worked on at the same time by each process.")
+    film_queue_size: int = Field(default=8, ge=0, description="Films accepted and waiting beyond those worked on.")
+    film_parallel_segments: int = Field(default=2, ge=1, description="Segments of a film that stages work on at once.")
+    segment_seconds: float = Field(default=5.0, gt=0, description="Length of a segment.")
+    segment_deadline_s: float = Field(default=600.0, gt=0, description="Of one attempt at a segment.")
+    segment_attempts: int = Field(default=6, ge=1, description="How often a segment is tried while stages fail.")
+    live_sessions: int = Field(default=4, ge=0, description="Live swaps at the same time in each process; 0: none.")
+    consent_interval_s: float = Field(default=2.0, gt=0, description="How often running work looks at its consents.")
     complete_below_characters: int = Field(
         default=120,
         ge=0,
@@ -47,6 +58,11 @@ class GatewaySettings(CommonSettings):
         if self.database_url:
             return self.database_url
         return f"sqlite:///{self.data_dir.resolve() / 'likeness.db'}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where uploads lie while their request lasts, and films while they are joined."""
+        return self.data_dir / "spool"
 
     @property
     def is_loopback(self) -> bool:

@@ -145,6 +145,16 @@ class Stages:
             response: faceswap_pb2.SwapPictureResponse = stub.SwapPicture(request, **_options(call))
         return response
 
+    def swap_segment(self, request: faceswap_pb2.SwapSegmentRequest, call: Call) -> Any:
+        """The running call, like `synthesize`."""
+        stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
+        return stub.SwapSegment(request, **_options(call))
+
+    def swap_live(self, requests: Iterator[faceswap_pb2.SwapLiveRequest], call: Call) -> Any:
+        """The running call, like `vocode`."""
+        stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
+        return stub.SwapLive(requests, **_options(call))
+
     def check(self, stage: StageName, deadline_s: float) -> str | None:
         """None when the stage serves with its model loaded, else what is wrong."""
         stub = health_pb2_grpc.HealthStub(self.channel(stage))
@@ -169,9 +179,10 @@ def fields_called(names: Mapping[str, str]) -> Iterator[None]:
         yield
     except LikenessError as error:
         field = error.field or ""
-        name = names.get(field) or names.get(field.partition(".")[0])
-        if not field and error.row.code is not grpc.StatusCode.INVALID_ARGUMENT:
-            name = None
+        name = names.get(field) if field or error.row.code is grpc.StatusCode.INVALID_ARGUMENT else None
+        while name is None and "." in field:
+            field = field.rpartition(".")[0]
+            name = names.get(field)
         if name is None:
             raise
         raise LikenessError(error.reason, error.detail, field=name, retry_after_s=error.retry_after_s) from error

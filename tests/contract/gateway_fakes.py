@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from likeness.v1 import (
@@ -29,18 +28,27 @@ from likeness.v1 import (
     vocoder_pb2_grpc,
 )
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ, FloatArray
-from services.common.decode import decode_picture, encode_picture
 from services.common.errors import LikenessError
 from services.common.server import StageServer
 from services.common.settings import StageSettings
-from services.common.store import media_reference, open_store, read_reference
 from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
+from tests.contract.gateway_fake_faces import FaceDoings, FakeFaceSwap, portrait
 
+__all__ = [
+    "BEST_WARP",
+    "BREAK_WORD",
+    "HOLD_WORD",
+    "FakeStages",
+    "pitch_embedding",
+    "portrait",
+    "sine",
+    "spoken_seconds",
+    "wait_for",
+]
 BEST_WARP = 1.08
 FRAMES_PER_CHARACTER = 5
 BREAK_WORD = "calamity"  # the synthesizer fails when it comes to this word
 HOLD_WORD = "intermission"  # the synthesizer waits here until it is told to go on
-PICTURE_BYTES = 50 * 1024 * 1024
 
 
 def pitch_embedding(frequency_hz: float) -> FloatArray:
@@ -61,14 +69,12 @@ def sine(frequency_hz: float, seconds: float, level: float = 0.5) -> FloatArray:
 
 
 @dataclass
-class Doings:
+class Doings(FaceDoings):
     """What the stages saw, and the levers by which tests disturb them."""
 
     go_on: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
     speakers: list[types_pb2.SpeakerProfile] = field(default_factory=list)
-    swaps: list[faceswap_pb2.SwapPictureRequest] = field(default_factory=list)
-    detections: int = 0
 
 
 class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
@@ -148,55 +154,6 @@ class FakeVocoder(vocoder_pb2_grpc.VocoderServiceServicer):
             )
 
 
-class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
-    """A face is a bright middle of a picture; swapping paints the source's mean colour there."""
-
-    def __init__(self, doings: Doings, settings: StageSettings) -> None:
-        self._doings = doings
-        self._store = open_store(settings)
-
-    def load(self) -> None:
-        return None
-
-    def _read(self, picture: Any, name: str) -> Any:
-        if picture.WhichOneof("content") == "media":
-            return decode_picture(read_reference(self._store, picture.media, PICTURE_BYTES), field=name)
-        return decode_picture(picture.encoded, field=name)
-
-    def _face(self, pixels: Any, name: str) -> faceswap_pb2.Face:
-        height, width = pixels.shape[:2]
-        middle = pixels[height // 4 : 3 * height // 4 + 1, width // 4 : 3 * width // 4 + 1]
-        if middle.mean() < 40:
-            raise LikenessError("FACE_NOT_FOUND", f"There is no face in the {name}.", field=name)
-        box = faceswap_pb2.Box(left=width / 4, top=height / 4, width=width / 2, height=height / 2)
-        return faceswap_pb2.Face(box=box, score=0.9)
-
-    def DetectFaces(self, request: Any, context: Any) -> faceswap_pb2.DetectFacesResponse:
-        self._doings.detections += 1
-        pixels = self._read(request.picture, "picture")
-        face = self._face(pixels, "picture")
-        return faceswap_pb2.DetectFacesResponse(width_px=pixels.shape[1], height_px=pixels.shape[0], faces=[face])
-
-    def SwapPicture(self, request: Any, context: Any) -> faceswap_pb2.SwapPictureResponse:
-        self._doings.swaps.append(request)
-        source, target = self._read(request.source, "source"), self._read(request.target, "target").copy()
-        face = self._face(target, "target")
-        box = face.box
-        top, left = int(box.top), int(box.left)
-        target[top : top + int(box.height), left : left + int(box.width)] = source.mean(axis=(0, 1)).astype(np.uint8)
-        formats = {0: "png", 1: "png", 2: "jpeg", 3: "webp"}
-        data = encode_picture(target, formats[request.options.format])  # type: ignore[arg-type]
-        picture = faceswap_pb2.Picture(encoded=data)
-        if request.destination.key:
-            picture = faceswap_pb2.Picture(
-                media=media_reference(self._store, self._store.put(request.destination.key, data))
-            )
-        swapped = faceswap_pb2.SwappedFace(target=face, distance_to_source=0.4, distance_to_target=-1.0)
-        return faceswap_pb2.SwapPictureResponse(
-            result=picture, faces=[swapped], width_px=target.shape[1], height_px=target.shape[0]
-        )
-
-
 class FakeStages:
     """All four, on free ports; stages can be stopped one by one."""
 
@@ -252,12 +209,6 @@ def spoken_seconds(text: str, speed: float = 1.0) -> float:
     """How long the fakes speak a text."""
     frames = sum(max(1, round(len(word) * FRAMES_PER_CHARACTER / speed)) for word in text.split())
     return frames / FRAMES_PER_SECOND
-
-
-def portrait(brightness: int = 180, side_px: int = 96) -> bytes:
-    """A PNG that the fake detector takes for a face when it is bright enough."""
-    pixels = np.full((side_px, side_px, 3), brightness, np.uint8)
-    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def wait_for(condition: Any, timeout_s: float = 10.0) -> Any:

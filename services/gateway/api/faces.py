@@ -23,7 +23,7 @@ from services.gateway.api.fields import (
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import current_request_id
 from services.gateway.db import Face, Media, delete_record, find, find_named, get_page
-from services.gateway.enrolment import FaceOrder, enrol_face
+from services.gateway.face_enrolment import MAX_PICTURES, FaceOrder, enrol_face
 
 bp = APIBlueprint("faces", __name__, url_prefix="/v1/faces", tag="Faces")
 
@@ -35,7 +35,17 @@ class FaceIn(FormBody):
 
     name: Name | None = None
     consent: Identifier | None = Field(None, description="Id of a live face consent.")
-    picture: UploadFile = Field(description="PNG, JPEG, WebP or BMP; the largest face counts.")
+    picture: list[UploadFile] | None = Field(
+        None,
+        description="PNG, JPEG, WebP or BMP, of each the largest face; several pictures of one person, from different "
+        "sides, make better swaps.",
+        json_schema_extra={
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
+            "maxItems": MAX_PICTURES,
+        },
+    )
 
 
 class Box(BaseModel):
@@ -47,8 +57,20 @@ class Box(BaseModel):
     height: float
 
 
+class FacePicture(BaseModel):
+    """One of the pictures of an enrolled face."""
+
+    media: str
+    width_px: int
+    height_px: int
+    faces_found: int = Field(description="More than one: the largest is taken.")
+    score: float = Field(description="The detector's confidence, 0 to 1.")
+    box: Box
+    distance: float | None = Field(description="dlib's, to the middle of all pictures; null for a single one.")
+
+
 class FaceOut(BaseModel):
-    """An enrolled face."""
+    """An enrolled face. What is said of a picture here is said of the first."""
 
     id: str
     object: Literal["face"]
@@ -61,6 +83,7 @@ class FaceOut(BaseModel):
     faces_found: int = Field(description="More than one: the largest is taken.")
     score: float = Field(description="The detector's confidence, 0 to 1.")
     box: Box
+    pictures: list[FacePicture]
 
 
 def show_face(face: Face) -> FaceOut:
@@ -71,8 +94,9 @@ def show_face(face: Face) -> FaceOut:
             "created_at": unix_seconds(face.created_at),
             "name": face.name,
             "consent": face.consent_id,
-            "picture_media": face.picture_media_id,
-            **face.detection,
+            "picture_media": face.pictures[0]["media"],
+            **{name: value for name, value in face.pictures[0].items() if name not in ("media", "distance")},
+            "pictures": face.pictures,
         }
     )
 
@@ -80,10 +104,16 @@ def show_face(face: Face) -> FaceOut:
 @bp.post("")
 @bp.input(FaceIn, location="form_and_files", arg_name="body")
 @bp.output(FaceOut, status_code=201)
-@bp.doc(summary="Enrol a face", description="Needs a live face consent.", operation_id="create_face")
-@fails_with("ALREADY_EXISTS", "FACE_NOT_FOUND", *CONSENT, *MEDIA, *STAGE)
+@bp.doc(
+    summary="Enrol a face",
+    description="Needs a live face consent. Several pictures must show the same person; which do not is said.",
+    operation_id="create_face",
+)
+@fails_with("ALREADY_EXISTS", "FACE_NOT_FOUND", "FACE_MISMATCH", "MODEL_INVALID", *CONSENT, *MEDIA, *STAGE)
 def create_face(body: FaceIn) -> FaceOut:
-    order = FaceOrder(name=body.name, consent_id=body.consent, picture=body.picture.read())
+    order = FaceOrder(
+        name=body.name, consent_id=body.consent, pictures=[picture.read() for picture in body.picture or ()]
+    )
     return show_face(enrol_face(current_gateway(), order, tenant=current_tenant(), request_id=current_request_id()))
 
 
@@ -108,14 +138,16 @@ def get_face(face: str) -> FaceOut:
 
 @bp.delete("/<face>")
 @bp.output(Deleted)
-@bp.doc(summary="Delete a face and its picture", operation_id="delete_face")
+@bp.doc(summary="Delete a face and its pictures", operation_id="delete_face")
 @fails_with("NOT_FOUND")
 def delete_face(face: str) -> dict[str, Any]:
     gateway, tenant = current_gateway(), current_tenant()
     with gateway.database.session() as session:
         record = find_named(session, Face, tenant, face, what="face")
-        picture = find(session, Media, tenant, record.picture_media_id, what="picture of the face")
+        pictures = [find(session, Media, tenant, item["media"], what="picture of the face") for item in record.pictures]
         delete_record(session, record)
-        session.delete(picture)
-    gateway.store.delete(picture.key)
+        for picture in pictures:
+            session.delete(picture)
+    for picture in pictures:
+        gateway.store.delete(picture.key)
     return {"id": record.id, "object": "face.deleted"}

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from apiflask import APIBlueprint
 from pydantic import BaseModel, Field
+from sqlalchemy import ColumnElement
 
+from services.common.errors import LikenessError
 from services.gateway.api.fields import (
     PageOut,
     PageQuery,
@@ -17,7 +19,7 @@ from services.gateway.api.fields import (
 )
 from services.gateway.api.reasons import fails_with
 from services.gateway.db import Job, find, get_page
-from services.gateway.jobs import JobState
+from services.gateway.jobs import JobKind, JobState, cancel_job
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
 
@@ -30,13 +32,24 @@ class JobError(BaseModel):
     field: str | None
 
 
+class Progress(BaseModel):
+    """How far work in the background is; null where nothing is known yet."""
+
+    phase: Literal["waiting", "probing", "swapping", "joining"]
+    frames_done: int = 0
+    frames_total: int | None = None
+    frames_per_second: float | None = None
+    seconds_left: float | None = None
+
+
 class JobOut(BaseModel):
     """The record of a job."""
 
     id: str
     object: Literal["job"]
-    kind: Literal["speech", "swap"]
+    kind: JobKind
     status: JobState
+    progress: Progress | None = Field(description="Of work in the background.")
     created_at: int
     finished_at: int | None
     request_id: str
@@ -56,6 +69,7 @@ def show_job(job: Job) -> JobOut:
             "object": "job",
             "kind": job.kind,
             "status": job.state,
+            "progress": job.progress,
             "created_at": unix_seconds(job.created_at),
             "finished_at": None if job.finished_at is None else unix_seconds(job.finished_at),
             "request_id": job.request_id,
@@ -68,6 +82,16 @@ def show_job(job: Job) -> JobOut:
             "error": job.error,
         }
     )
+
+
+def cancel_record(job_id: str, *conditions: ColumnElement[bool], what: str) -> Job:
+    """Cancels the job, wherever it is worked on: its record says so at once, this process's threads are told."""
+    gateway = current_gateway()
+    with gateway.database.session() as session:
+        job = find(session, Job, current_tenant(), job_id, *conditions, what=what)
+        cancel_job(session, job)
+    gateway.background.stop(job_id, LikenessError("CANCELLED", "Cancelled on request."))
+    return job
 
 
 @bp.get("")
@@ -91,3 +115,16 @@ def list_jobs(page: PageQuery) -> dict[str, Any]:
 def get_job(job_id: str) -> JobOut:
     with current_gateway().database.session() as session:
         return show_job(find(session, Job, current_tenant(), job_id, what="job"))
+
+
+@bp.post("/<job_id>/cancel")
+@bp.output(JobOut)
+@bp.doc(
+    summary="Cancel a job",
+    description="Only work in the background can be cancelled: that which has `progress`. One that has ended stays as "
+    "it is.",
+    operation_id="cancel_job",
+)
+@fails_with("NOT_FOUND", "NOT_CANCELABLE")
+def cancel_one(job_id: str) -> JobOut:
+    return show_job(cancel_record(job_id, what="job"))

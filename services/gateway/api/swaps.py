@@ -1,49 +1,47 @@
-"""/v1/swaps: an enrolled face onto the faces of a picture."""
+"""/v1/swaps: enrolled faces onto the faces of a picture or a film."""
 
 from __future__ import annotations
 
-from typing import Literal
+from contextlib import suppress
+from typing import IO, Any, Final, Literal
 
 from apiflask import APIBlueprint
-from apiflask.fields import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from flask import request
+from pydantic import BaseModel, Field
 
+from services.common.errors import LikenessError
 from services.gateway.api.faces import Box
-from services.gateway.api.fields import FormBody, Identifier, current_gateway, current_tenant, unix_seconds
-from services.gateway.api.jobs import JobError
+from services.gateway.api.fields import current_gateway, current_tenant, inline_schema, unix_seconds
+from services.gateway.api.jobs import JobError, Progress, cancel_record
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import arrived_at, current_request_id
-from services.gateway.db import Job, find
+from services.gateway.api.swap_form import SwapIn
+from services.gateway.background import Reservation
+from services.gateway.context import Gateway
+from services.gateway.db import Job, Media, find
+from services.gateway.film_jobs import FilmOrder, start_film_swap
+from services.gateway.halting import Halt
 from services.gateway.jobs import JobState
-from services.gateway.swap import PictureFormat, Selection, SwapOrder, swap_picture
+from services.gateway.swap import SwapOrder, swap_picture
+from services.gateway.uploads import file_of, film_content_type, first_bytes
 
 bp = APIBlueprint("swaps", __name__, url_prefix="/v1/swaps", tag="Swaps")
-
-
-class SwapIn(FormBody):
-    """A swap to be made (multipart/form-data)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["target"]}, {"required": ["target_media"]}]},
-    )
-
-    face: Identifier = Field(description="Id or name of the enrolled face.")
-    target: UploadFile | None = Field(
-        None, description="The picture to change.", json_schema_extra={"type": "string", "format": "binary"}
-    )
-    target_media: Identifier | None = Field(
-        None, description="Instead of target: id of a picture that is here already."
-    )
-    selection: Selection = Field("largest", description="Which faces of the target.")
-    shape_strength: float | None = Field(None, ge=0, le=1, description="Share of the face's shape carried over.")
-    feather: float | None = Field(None, ge=0.01, le=0.5, description="Blend border as a share of the face's width.")
-    format: PictureFormat = "png"
 
 
 class SwappedFaceOut(BaseModel):
     """One face that was replaced. Distances are dlib's: below 0.6 is the same person; null when not measurable."""
 
     box: Box
+    assignment: int = 0
+    distance_to_source: float | None
+    distance_to_target: float | None
+
+
+class SwappedPerson(BaseModel):
+    """How often somebody was put into a film; distances are means over the frames."""
+
+    face: str
+    frames_swapped: int
     distance_to_source: float | None
     distance_to_target: float | None
 
@@ -54,7 +52,13 @@ class SwapFigures(BaseModel):
     seconds: float | None = None
     width_px: int | None = None
     height_px: int | None = None
-    faces: list[SwappedFaceOut] = Field(default_factory=list)
+    faces: list[SwappedFaceOut] = Field(default_factory=list, description="Of a picture.")
+    frames: int | None = None
+    frames_per_second: float | None = Field(None, description="Worked on, the whole path.")
+    film_frame_rate: float | None = None
+    segments: int | None = None
+    retries: int | None = Field(None, description="Segments that were tried again.")
+    people: list[SwappedPerson] = Field(default_factory=list, description="Of a film.")
 
 
 class SwapOut(BaseModel):
@@ -64,7 +68,8 @@ class SwapOut(BaseModel):
     object: Literal["swap"]
     created_at: int
     status: JobState
-    face: str
+    progress: Progress | None = Field(description="Of a swap in the background.")
+    face: str = Field(description="The first of them, when there are several.")
     target_media: str | None
     media: str | None
     media_url: str | None
@@ -79,6 +84,7 @@ def show_swap(job: Job) -> SwapOut:
             "object": "swap",
             "created_at": unix_seconds(job.created_at),
             "status": job.state,
+            "progress": job.progress,
             "face": job.likeness_id,
             "target_media": job.target_media_id,
             "media": job.media_id,
@@ -89,35 +95,147 @@ def show_swap(job: Job) -> SwapOut:
     )
 
 
+_ACCEPTED: Final[Any] = {
+    202: {
+        "description": "Accepted; Location names where its progress can be seen",
+        "content": {"application/json": {"schema": inline_schema(SwapOut)}},
+    }
+}
+
+
 @bp.post("")
 @bp.input(SwapIn, location="form_and_files", arg_name="body")
 @bp.output(SwapOut, status_code=201)
 @bp.doc(
-    summary="Swap a face into a picture",
-    description="Needs the live consent of the enrolled face. The picture is `target`, or what `target_media` names.",
+    summary="Swap faces in a picture or a film",
+    description=(
+        "Needs the live consent of every enrolled face that is named. A picture is answered when it is done (201), "
+        "unless `Prefer: respond-async` is sent. A film is accepted (202) and worked on in the background: "
+        "`GET /v1/swaps/{id}` shows its progress. It is published whole or not at all; a consent that ends meanwhile "
+        "cancels it."
+    ),
     operation_id="create_swap",
+    responses=_ACCEPTED,
 )
-@fails_with("NOT_FOUND", "FACE_NOT_FOUND", "FACE_TOO_SMALL", "MEDIA_CHECKSUM_MISMATCH", *CONSENT, *MEDIA, *STAGE)
-def create_swap(body: SwapIn) -> SwapOut:
-    order = SwapOrder(
-        face=body.face,
-        target=None if body.target is None else body.target.read(),
-        target_media_id=body.target_media,
-        selection=body.selection,
-        shape_strength=body.shape_strength,
-        feather=body.feather,
-        format=body.format,
-    )
-    job = swap_picture(
-        current_gateway(), order, tenant=current_tenant(), request_id=current_request_id(), started_at=arrived_at()
-    )
-    return show_swap(job)
+@fails_with(
+    "NOT_FOUND",
+    "FACE_NOT_FOUND",
+    "FACE_TOO_SMALL",
+    "MEDIA_CHECKSUM_MISMATCH",
+    "MODEL_INVALID",
+    *CONSENT,
+    *MEDIA,
+    *STAGE,
+)
+def create_swap(body: SwapIn) -> Any:
+    if (body.target is None) == (body.target_media is None):
+        detail = "Give one target: either a picture or a film, or the id of media that are here."
+        raise LikenessError("INVALID_FIELD", detail, field="target")
+    gateway, tenant = current_gateway(), current_tenant()
+    media = None
+    if body.target is not None:
+        target_type = film_content_type(first_bytes(_stream(body)))
+    else:
+        media = _media_at_hand(gateway, tenant, str(body.target_media))
+        target_type = _film_type_of(gateway, media)
+    wants_film = target_type is not None
+    if not wants_film and "respond-async" not in request.headers.get("Prefer", ""):
+        job = swap_picture(
+            gateway,
+            _picture_order(gateway, body),
+            tenant=tenant,
+            request_id=current_request_id(),
+            started_at=arrived_at(),
+        )
+        return show_swap(job)
+    with gateway.background.reserve() as place:
+        if target_type is not None:
+            job = _start_film(gateway, tenant, body, target_type, media, place)
+        else:
+            job = _start_picture(gateway, tenant, body, place)
+    return show_swap(job), 202, {"Location": f"/v1/swaps/{job.id}"}
 
 
 @bp.get("/<swap_id>")
 @bp.output(SwapOut)
-@bp.doc(summary="Get a swap", operation_id="get_swap")
+@bp.doc(summary="Get a swap", description="With its progress while it is `processing`.", operation_id="get_swap")
 @fails_with("NOT_FOUND")
 def get_swap(swap_id: str) -> SwapOut:
     with current_gateway().database.session() as session:
         return show_swap(find(session, Job, current_tenant(), swap_id, Job.kind == "swap", what="swap"))
+
+
+@bp.post("/<swap_id>/cancel")
+@bp.output(SwapOut)
+@bp.doc(
+    summary="Cancel a swap",
+    description="Stops the work of the stages and deletes what was uploaded for it. One that has ended stays as it is.",
+    operation_id="cancel_swap",
+)
+@fails_with("NOT_FOUND", "NOT_CANCELABLE")
+def cancel_swap(swap_id: str) -> SwapOut:
+    return show_swap(cancel_record(swap_id, Job.kind == "swap", what="swap"))
+
+
+def _stream(body: SwapIn) -> IO[bytes]:
+    assert body.target is not None  # noqa: S101 - for the type
+    return body.target.stream
+
+
+def _media_at_hand(gateway: Gateway, tenant: str, media_id: str) -> Media:
+    with gateway.database.session() as session:
+        media = find(session, Media, tenant, media_id, what="media", field="target_media")
+    if not media.content_type.startswith(("image/", "video/")):
+        raise LikenessError("INVALID_FIELD", f"{media.id} is neither picture nor film.", field="target_media")
+    return media
+
+
+def _film_type_of(gateway: Gateway, media: Media) -> str | None:
+    if media.content_type.startswith("video/"):
+        return media.content_type
+    with gateway.store.fetch(media.key) as path, path.open("rb") as file:
+        return film_content_type(first_bytes(file))
+
+
+def _picture_order(gateway: Gateway, body: SwapIn) -> SwapOrder:
+    target = None
+    if body.target is not None:
+        limit = gateway.settings.max_upload_bytes
+        target = _stream(body).read(limit + 1)
+        if len(target) > limit:
+            raise LikenessError("MEDIA_TOO_LARGE", f"A picture may have {limit} bytes at most.", field="target")
+    return SwapOrder(
+        assignments=body.orders(),
+        target=target,
+        target_media_id=body.target_media,
+        painting=body.painting(),
+        format=body.picture_format(),
+    )
+
+
+def _start_picture(gateway: Gateway, tenant: str, body: SwapIn, place: Reservation) -> Job:
+    request_id = current_request_id()
+
+    def later(job_id: str, work: Any) -> None:
+        def run(halt: Halt) -> None:
+            with suppress(LikenessError):  # it is in the job's record
+                if not halt.is_stopped:
+                    work()
+
+        place.submit(job_id, request_id, run)
+
+    order = _picture_order(gateway, body)
+    return swap_picture(gateway, order, tenant=tenant, request_id=request_id, started_at=arrived_at(), later=later)
+
+
+def _start_film(
+    gateway: Gateway, tenant: str, body: SwapIn, target_type: str, media: Media | None, place: Reservation
+) -> Job:
+    orders, painting, options = body.orders(), body.painting(), body.film_options(target_type)
+    request_id = current_request_id()
+    if body.target is None:
+        order = FilmOrder(orders, None, target_type, media, painting, options)
+        return start_film_swap(gateway, order, place, tenant=tenant, request_id=request_id)
+    with file_of(_stream(body), gateway.settings.spool_dir) as path:
+        order = FilmOrder(orders, path, target_type, None, painting, options)
+        return start_film_swap(gateway, order, place, tenant=tenant, request_id=request_id)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.gateway.db.models import Base, SchemaInfo
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SQLITE_BUSY_MS: Final = 10_000
 
 

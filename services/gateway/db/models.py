@@ -33,7 +33,7 @@ def utc_now() -> datetime:
 class Base(DeclarativeBase):
     """What all tables share."""
 
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON, list[dict[str, Any]]: JSON}
 
 
 class SchemaInfo(Base):
@@ -78,7 +78,7 @@ class Media(Record):
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     content_type: Mapped[str] = mapped_column(String(100))
-    purpose: Mapped[str] = mapped_column(String(32))  # voice_sample | face_picture | swap_target | swap | speech
+    purpose: Mapped[str] = mapped_column(String(32))  # see gateway.media.Purpose
     file_name: Mapped[str] = mapped_column(String(200))
 
 
@@ -97,15 +97,18 @@ class Voice(Record):
 
 
 class Face(Record):
-    """An enrolled face: the picture it is taken from."""
+    """An enrolled face: the pictures of one person it is taken from.
+
+    Of each picture: "media" (its id), "width_px", "height_px", "faces_found", "score", "box", and "distance", the dlib
+    distance to the person's middle descriptor (null for a single picture).
+    """
 
     __tablename__ = "faces"
     __table_args__ = (Index("faces_by_name", "tenant", "name", unique=True),)
 
     name: Mapped[str | None] = mapped_column(String(100))
     consent_id: Mapped[str] = mapped_column(ForeignKey("consents.id"))
-    picture_media_id: Mapped[str] = mapped_column(ForeignKey("media.id"))
-    detection: Mapped[dict[str, Any]]
+    pictures: Mapped[list[dict[str, Any]]]
 
 
 class Job(Record):
@@ -113,7 +116,7 @@ class Job(Record):
 
     __tablename__ = "jobs"
 
-    kind: Mapped[str] = mapped_column(String(16))  # speech | swap
+    kind: Mapped[str] = mapped_column(String(16))  # speech | swap | live
     state: Mapped[str] = mapped_column(String(16))  # processing | succeeded | failed | canceled
     request_id: Mapped[str] = mapped_column(String(128))
     consent_id: Mapped[str] = mapped_column(String(64))
@@ -123,4 +126,5 @@ class Job(Record):
     finished_at: Mapped[datetime | None]
     parameters: Mapped[dict[str, Any]]
     figures: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any] | None]  # of work in the background; null where the caller waits for the end
     error: Mapped[dict[str, Any] | None]

@@ -1,0 +1,68 @@
+"""How running work is stopped: from another thread, at once, with the reason why."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from services.common.errors import LikenessError
+
+
+class Cancellable(Protocol):
+    """A running gRPC call."""
+
+    def cancel(self) -> object: ...
+
+
+class Halt:
+    """Whether a piece of work is to stop, and the calls that are to be cancelled then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._calls: set[Cancellable] = set()
+        self._why: LikenessError | None = None
+
+    def stop(self, why: LikenessError) -> None:
+        """Stops the work; the first reason counts."""
+        with self._lock:
+            if self._why is not None:
+                return
+            self._why = why
+            self._stopped.set()
+            calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def check(self) -> None:
+        """Raises the reason, once there is one."""
+        if self._why is not None:
+            raise LikenessError(
+                self._why.reason, self._why.detail, field=self._why.field, retry_after_s=self._why.retry_after_s
+            )
+
+    def wait(self, seconds: float) -> None:
+        """Sleeps that long; raises the reason as soon as there is one."""
+        self._stopped.wait(seconds)
+        self.check()
+
+    @contextmanager
+    def cancelling(self, call: Cancellable) -> Iterator[None]:
+        """Cancels the call when the work is stopped during the block, and in any case at its end."""
+        with self._lock:
+            self._calls.add(call)
+            stopped = self._stopped.is_set()
+        if stopped:
+            call.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls.discard(call)
+            call.cancel()  # without effect on one that has ended
