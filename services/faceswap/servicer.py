@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any, Final
 
 import cv2
@@ -11,7 +13,9 @@ from services.common.decode_picture import encode_picture
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.common.store import media_reference, open_store
+from services.faceswap import stage_metrics
 from services.faceswap.finder import Face
+from services.faceswap.live_call import LiveCall, LiveLimits
 from services.faceswap.people_cache import PeopleCache
 from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, read_format, read_look
 from services.faceswap.settings import FaceSwapSettings
@@ -28,6 +32,8 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         self._store = open_store(settings)
         self._swapper: FaceSwapper | None = None
         self._people = PeopleCache(settings.people_cache_mb * _MIB)
+        self._live_places = threading.BoundedSemaphore(settings.max_live_streams)
+        self._draining = threading.Event()
 
     def load(self) -> None:
         """Reads the models and looks at an empty picture with them.
@@ -41,6 +47,10 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         )
         swapper.warm_up()
         self._swapper = swapper
+
+    def drain(self) -> None:
+        """Ends live streams, which otherwise go on for as long as somebody watches."""
+        self._draining.set()
 
     def _loaded(self) -> tuple[FaceSwapper, RequestReader]:
         if self._swapper is None:
@@ -67,6 +77,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         people = reader.people_of_picture(request)
         target = reader.picture(request.target, "target")
         swap = swapper.swap_people(target, people, look, measure=not request.options.skip_distances)
+        stage_metrics.faces_per_frame.labels(kind="picture").observe(len(swap.faces))
         encoded = encode_picture(swap.picture, picture_format)
         height, width = swap.picture.shape[:2]
         return faceswap_pb2.SwapPictureResponse(
@@ -75,6 +86,19 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             width_px=width,
             height_px=height,
         )
+
+    def SwapLive(
+        self, request_iterator: Iterator[faceswap_pb2.SwapLiveRequest], context: Any
+    ) -> Iterator[faceswap_pb2.SwapLiveResponse]:
+        swapper, reader = self._loaded()
+        if not self._live_places.acquire(blocking=False):
+            detail = f"{self._settings.max_live_streams} live streams are open; this server takes no more."
+            raise LikenessError("QUEUE_FULL", detail, retry_after_s=5.0)
+        try:
+            limits = LiveLimits(self._settings.live_idle_s, self._settings.live_max_s)
+            yield from LiveCall(swapper, reader, limits, self._draining.is_set).responses(request_iterator, context)
+        finally:
+            self._live_places.release()
 
     def _check_destination(self, destination: types_pb2.MediaReference) -> None:
         if destination.bucket not in ("", self._store.bucket):

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import cv2
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from likeness.v1 import faceswap_pb2, faceswap_pb2_grpc, types_pb2
-from services.common.client import open_channel
-from services.common.decode import decode_picture, encode_picture
-from services.common.server import StageServer
+from likeness.v1 import faceswap_pb2, types_pb2
+from services.common.decode_picture import decode_picture, encode_picture
 from services.common.store import ObjectStore, media_reference, open_store
-from services.faceswap.servicer import FaceSwapServicer
 from services.faceswap.settings import FaceSwapSettings
-
-TIMEOUT_S = 120.0
-
-
-def face_picture(package: str, file: str, rows: slice, columns: slice) -> np.ndarray:
-    spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations
-    picture = cv2.imread(str(Path(spec.submodule_search_locations[0]) / file))
-    assert picture is not None
-    return np.ascontiguousarray(picture[rows, columns])
+from tests.contract.face_stage import TIMEOUT_S, a_man, a_woman, another_woman, face_stage, inline, refusal
 
 
 @pytest.fixture(scope="module")
 def woman() -> np.ndarray:
-    return face_picture("skimage", "data/astronaut.png", slice(0, 260), slice(90, 350))
+    return a_woman()
 
 
 @pytest.fixture(scope="module")
 def man() -> np.ndarray:
-    return face_picture("insightface", "data/images/t1.jpg", slice(200, 440), slice(400, 660))
+    return a_man()
 
 
 @pytest.fixture(scope="module")
@@ -55,32 +38,8 @@ def store(settings: FaceSwapSettings) -> ObjectStore:
 
 @pytest.fixture(scope="module")
 def stub(settings: FaceSwapSettings) -> Iterator[Any]:
-    server = StageServer(
-        settings,
-        service_name="FaceSwapService",
-        servicer=FaceSwapServicer(settings),
-        add_to_server=faceswap_pb2_grpc.add_FaceSwapServiceServicer_to_server,
-        descriptor=faceswap_pb2.DESCRIPTOR,
-    ).start()
-    channel = open_channel(f"127.0.0.1:{server.port}", server.service)
-    make_stub: Any = faceswap_pb2_grpc.FaceSwapServiceStub
-    yield make_stub(channel)
-    channel.close()
-    server.drain()
-
-
-def inline(picture: np.ndarray) -> faceswap_pb2.Picture:
-    return faceswap_pb2.Picture(encoded=encode_picture(picture, "png"))
-
-
-def refusal(call: Any) -> tuple[grpc.StatusCode, str, str]:
-    """Code, reason and field of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    status: Any = rpc_status.from_call(caught.value)
-    info = error_details_pb2.ErrorInfo()
-    assert any(detail.Unpack(info) for detail in status.details)
-    return caught.value.code(), info.reason, info.metadata["field"]
+    with face_stage(settings) as (stub, _):
+        yield stub
 
 
 def test_faces_are_described(stub: Any, woman: np.ndarray) -> None:
@@ -196,3 +155,117 @@ def test_the_largest_face_by_default_and_all_when_asked(stub: Any, woman: np.nda
         )
         counts[selection] = len(stub.SwapPicture(request, timeout=TIMEOUT_S).faces)
     assert counts == {faceswap_pb2.FACE_SELECTION_UNSPECIFIED: 1, faceswap_pb2.FACE_SELECTION_ALL: 2}
+
+
+def side_by_side(*pictures: np.ndarray) -> np.ndarray:
+    """Pictures in a row, on grey."""
+    row = np.full((max(p.shape[0] for p in pictures), sum(p.shape[1] for p in pictures), 3), 128, np.uint8)
+    left = 0
+    for picture in pictures:
+        row[: picture.shape[0], left : left + picture.shape[1]] = picture
+        left += picture.shape[1]
+    return row
+
+
+def assignment(*sources: np.ndarray, **selector: Any) -> faceswap_pb2.FaceAssignment:
+    return faceswap_pb2.FaceAssignment(
+        sources=[inline(source) for source in sources], faces=faceswap_pb2.FaceSelector(**selector)
+    )
+
+
+def test_two_people_are_put_onto_two_faces_in_one_pass(stub: Any, woman: np.ndarray, man: np.ndarray) -> None:
+    target = side_by_side(man, woman)
+    request = faceswap_pb2.SwapPictureRequest(
+        target=inline(target),
+        assignments=[
+            assignment(woman, selection=faceswap_pb2.FACE_SELECTION_INDEX, index=0),
+            assignment(
+                another_woman(), selection=faceswap_pb2.FACE_SELECTION_REFERENCE, reference=inline(woman), threshold=0.5
+            ),
+        ],
+    )
+    response = stub.SwapPicture(request, timeout=TIMEOUT_S)
+    faces = sorted(response.faces, key=lambda face: face.target.box.left)
+    assert [face.assignment for face in faces] == [0, 1]
+    for face in faces:
+        assert face.distance_to_source < face.distance_to_target
+    result = decode_picture(response.result.encoded)
+    for columns in (slice(0, 260), slice(260, 520)):
+        assert (result[:, columns] != target[:, columns]).any()
+
+
+def test_several_pictures_of_a_person_and_parts_of_the_face(stub: Any, woman: np.ndarray, man: np.ndarray) -> None:
+    def swap(**options: Any) -> tuple[np.ndarray, Any]:
+        request = faceswap_pb2.SwapPictureRequest(
+            target=inline(man),
+            assignments=[assignment(woman, np.ascontiguousarray(woman[:, ::-1]))],
+            options=faceswap_pb2.SwapOptions(**options),
+        )
+        response = stub.SwapPicture(request, timeout=TIMEOUT_S)
+        return decode_picture(response.result.encoded), response.faces[0]
+
+    whole, face = swap()
+    assert 0 < face.distance_to_source < face.distance_to_target
+    quick, face = swap(skip_distances=True)
+    assert (quick == whole).all() and (face.distance_to_source, face.distance_to_target) == (-1.0, -1.0)
+    mouth, _ = swap(regions=[faceswap_pb2.FACE_REGION_MOUTH], skip_distances=True)
+    assert 0 < (mouth != man).any(axis=2).sum() < (whole != man).any(axis=2).sum()
+
+
+def test_a_selection_that_names_no_face_is_told(stub: Any, woman: np.ndarray, man: np.ndarray) -> None:
+    def refused(**selector: Any) -> tuple[grpc.StatusCode, str, str]:
+        request = faceswap_pb2.SwapPictureRequest(target=inline(man), assignments=[assignment(woman, **selector)])
+        return refusal(lambda: stub.SwapPicture(request, timeout=TIMEOUT_S))
+
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    nobody = (invalid, "FACE_NOT_FOUND", "target")
+    assert refused(selection=faceswap_pb2.FACE_SELECTION_INDEX, index=1) == nobody
+    stranger = {"selection": faceswap_pb2.FACE_SELECTION_REFERENCE, "reference": inline(woman)}
+    assert refused(**stranger, threshold=0.3) == nobody
+    at = "assignments[0].faces."
+    assert refused(**stranger, threshold=-1.0) == (invalid, "INVALID_FIELD", at + "threshold")
+    assert refused(selection=99) == (invalid, "INVALID_FIELD", at + "selection")
+    assert refused(selection=faceswap_pb2.FACE_SELECTION_REFERENCE) == (invalid, "INVALID_FIELD", at + "reference")
+    empty = inline(np.full((90, 90, 3), 40, np.uint8))
+    blank = {"selection": faceswap_pb2.FACE_SELECTION_REFERENCE, "reference": empty}
+    assert refused(**blank) == (invalid, "FACE_NOT_FOUND", at + "reference")
+
+
+def test_the_source_at_fault_among_many_is_named(stub: Any, woman: np.ndarray, man: np.ndarray) -> None:
+    def refused(*assignments: Any, **fields: Any) -> tuple[str, str]:
+        request = faceswap_pb2.SwapPictureRequest(target=inline(man), assignments=assignments, **fields)
+        return refusal(lambda: stub.SwapPicture(request, timeout=TIMEOUT_S))[1:]
+
+    blank = np.full((90, 90, 3), 40, np.uint8)
+    good = assignment(woman)
+    assert refused(good, assignment(woman, blank)) == ("FACE_NOT_FOUND", "assignments[1].sources[1]")
+    broken = faceswap_pb2.FaceAssignment(sources=[inline(woman), faceswap_pb2.Picture(encoded=b"no picture")])
+    assert refused(broken) == ("MEDIA_UNSUPPORTED", "assignments[0].sources[1]")
+    assert refused(good, faceswap_pb2.FaceAssignment()) == ("INVALID_FIELD", "assignments[1].sources")
+    assert refused(assignment(*[woman] * 17)) == ("INVALID_FIELD", "assignments[0].sources")
+    assert refused(*[good] * 17) == ("INVALID_FIELD", "assignments")
+    assert refused(good, source=inline(woman)) == ("INVALID_FIELD", "source")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"engine": "no-such-engine"}, "options.engine"),
+        ({"enhancer": "no-such-enhancer"}, "options.enhancer"),
+        ({"pixel_boost": 9}, "options.pixel_boost"),
+        ({"regions": [faceswap_pb2.FACE_REGION_SKIN, 42]}, "options.regions[1]"),
+        ({"selection": faceswap_pb2.FACE_SELECTION_INDEX}, "options.selection"),
+    ],
+)
+def test_an_option_that_is_not_known_is_named(stub: Any, woman: np.ndarray, options: Any, field: str) -> None:
+    request = faceswap_pb2.SwapPictureRequest(
+        source=inline(woman), target=inline(woman), options=faceswap_pb2.SwapOptions(**options)
+    )
+    assert refusal(lambda: stub.SwapPicture(request, timeout=TIMEOUT_S))[1:] == ("INVALID_FIELD", field)
+
+
+def test_of_a_source_with_several_faces_the_largest_counts(stub: Any, woman: np.ndarray, man: np.ndarray) -> None:
+    source = side_by_side(man[::2, ::2], woman)
+    request = faceswap_pb2.SwapPictureRequest(source=inline(source), target=inline(woman))
+    (face,) = stub.SwapPicture(request, timeout=TIMEOUT_S).faces
+    assert face.distance_to_source < 0.3  # her own face onto herself
