@@ -167,7 +167,7 @@ class _Panel:
     def _wave(self, number: int, period_s: float, time_s: float) -> float:
         return float(np.sin(2 * np.pi * time_s / period_s + self._phases[number]))
 
-    def _camera(self, time_s: float) -> NDArray[np.float64]:
+    def _camera(self, time_s: float) -> NDArray[np.floating]:
         """From the room to the frame, (2, 3)."""
         height, width = self._room.shape[:2]
         zoom = 1.0 + ZOOM * self._wave(0, 6.1, time_s)
@@ -177,7 +177,7 @@ class _Panel:
         camera[:, 2] += (1 + pan) * [self._width_px / 2, self._height_px / 2] - np.array([width, height]) / 2
         return camera
 
-    def _moved(self, time_s: float) -> NDArray[np.float64]:
+    def _moved(self, time_s: float) -> NDArray[np.floating]:
         """The mesh in the room: turned, and with its expression."""
         head = self._head + _expression(
             self._head,
@@ -195,13 +195,13 @@ def _blink(time_s: float, phase: float) -> float:
     return float(np.sin(np.pi * since_s / 0.2)) if since_s < 0.2 else 0.0
 
 
-def _turn(yaw_deg: float, pitch_deg: float) -> NDArray[np.float64]:
+def _turn(yaw_deg: float, pitch_deg: float) -> NDArray[np.floating]:
     yaw, _ = cv2.Rodrigues(np.array([0.0, np.radians(yaw_deg), 0.0]))
     pitch, _ = cv2.Rodrigues(np.array([np.radians(pitch_deg), 0.0, 0.0]))
     return np.asarray(yaw @ pitch, np.float64)
 
 
-def _expression(head: NDArray[np.float64], opening: float, closing: float) -> NDArray[np.float64]:
+def _expression(head: NDArray[np.floating], opening: float, closing: float) -> NDArray[np.floating]:
     """What the points (468, 3) of a head move by when the mouth opens (in eye distances) and the lids close (share)."""
     still = template().points
     move = np.zeros_like(head)
@@ -216,7 +216,7 @@ def _expression(head: NDArray[np.float64], opening: float, closing: float) -> ND
     return move
 
 
-def _warped(picture: Picture, still: NDArray[np.float64], moved: NDArray[np.float64]) -> Picture:
+def _warped(picture: Picture, still: NDArray[np.floating], moved: NDArray[np.floating]) -> Picture:
     """The picture with the points `still` brought to `moved`; far from the face nothing moves."""
     low, high = moved[:, :2].min(axis=0), moved[:, :2].max(axis=0)
     size = float((high - low).max())
@@ -239,7 +239,8 @@ def _warped(picture: Picture, still: NDArray[np.float64], moved: NDArray[np.floa
     wide = (int(last[0] - first[0]), int(last[1] - first[1]))
     # Grid points lie on the first and the last pixel, so sampling between them is linear in the index.
     columns, rows = (np.linspace(0, GRID - 1, n, dtype=np.float32) for n in wide)
-    fine = cv2.remap(displaced, *(np.asarray(a) for a in np.meshgrid(columns, rows)), cv2.INTER_LINEAR)
+    at_columns, at_rows = np.meshgrid(columns, rows)
+    fine = cv2.remap(displaced, at_columns, at_rows, cv2.INTER_LINEAR)
     columns, rows = np.arange(wide[0], dtype=np.float32), np.arange(wide[1], dtype=np.float32)
     map_x = columns[np.newaxis] + np.float32(first[0]) + fine[:, :, 0]
     map_y = rows[:, np.newaxis] + np.float32(first[1]) + fine[:, :, 1]

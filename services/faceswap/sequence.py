@@ -15,7 +15,7 @@ from services.faceswap.finder import Face
 from services.faceswap.litert import FloatArray
 from services.faceswap.selection import Person, choose
 from services.faceswap.swapper import FaceSwapper
-from services.faceswap.tracker import FaceTracker, Track, Tracked, cut_around
+from services.faceswap.tracker import FaceTracker, Piece, Track, Tracked, cut_around
 
 RECONSIDER_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # age of a track at which a reference is compared with it again
 
@@ -29,12 +29,14 @@ class SwappedTrack:
         face: where it is; its mesh is smoothed in time.
         person_index: who is put onto it; None for nobody.
         painted: what was put there, in pixels of the frame; None where nothing was.
+        piece: the face and its surroundings before, in that case.
     """
 
     track_id: int
     face: Face
     person_index: int | None = None
     painted: Painted | None = None
+    piece: Piece | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +107,17 @@ class SequenceSwapper:
         # Far faces first, so that near ones come to lie over them.
         for track in sorted(tracked.tracks, key=lambda track: track.size_px):
             choice = self._choices[track.id]
-            painted = None
+            painted = piece = None
             if paint and choice.person is not None:
-                painted = self._paint(canvas, track, choice.person, choice.memories.setdefault(choice.person, Memory()))
+                piece = cut_around(canvas, track.points)
+                painted = self._paint(canvas, piece, track, choice)
             mesh = replace(track.mesh, points=track.points)
-            faces.append(SwappedTrack(track.id, replace(track.face, mesh=mesh), choice.person, painted))
+            faces.append(SwappedTrack(track.id, replace(track.face, mesh=mesh), choice.person, painted, piece))
         return tuple(faces), tracked.cut
 
-    def _paint(self, canvas: Canvas, track: Track, person_index: int, memory: Memory) -> Painted:
-        person = self._people[person_index]
-        piece = cut_around(canvas, track.points)
+    def _paint(self, canvas: Canvas, piece: Piece, track: Track, choice: _Choice) -> Painted:
+        person = self._people[choice.person or 0]
+        memory = choice.memories.setdefault(choice.person or 0, Memory())
         painted = person.engine.paint(person.source, piece.picture, piece.inside(track.points), self._look, memory)
         region = painted.region
         before = piece.picture[region.rows, region.columns]

@@ -89,7 +89,7 @@ class _Turn:
 
 
 def _rotation_vector(rotation: Points) -> Points:
-    return np.asarray(cv2.Rodrigues(np.asarray(rotation, np.float64))[0]).ravel()
+    return np.asarray(cv2.Rodrigues(np.asarray(rotation, np.float64))[0], np.float64).reshape(3)
 
 
 class MeshSmoother:
