@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -167,11 +168,11 @@ def fields_renamed(names: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def fields_below(field: str, names: Sequence[str]) -> Iterator[None]:
-    """Errors raised within about one of the fields `names`, or an element of it, name it below `field`."""
+    """Errors raised within about one of the fields `names`, or a part of it, name it below `field`."""
     try:
         yield
     except LikenessError as error:
-        if error.field is None or error.field.partition("[")[0] not in names:
+        if error.field is None or re.split(r"[.\[]", error.field)[0] not in names:
             raise
         named = f"{field}.{error.field}"
         raise LikenessError(error.reason, error.detail, field=named, retry_after_s=error.retry_after_s) from error
