@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
@@ -11,7 +12,8 @@ from flask import Request, Response, request
 
 from services.common.errors import LikenessError
 from services.common.store import open_store
-from services.gateway.api import consents, docs, faces, health, jobs, media, models, speech, swaps, voices
+from services.gateway import live_wire
+from services.gateway.api import consents, docs, faces, health, jobs, live, media, models, speech, swaps, voices
 from services.gateway.api.fields import current_gateway
 from services.gateway.background import Background
 from services.gateway.context import Gateway
@@ -25,6 +27,7 @@ from services.gateway.uploads import open_spool
 
 VERSION: Final = "0.1.0"
 WEB_FOLDER: Final = Path(__file__).parent / "web"
+PING_INTERVAL_S: Final = 10  # a browser that went away without a word is found out within two of them
 _BLUEPRINTS: Final = (
     consents.voice_consents,
     consents.face_consents,
@@ -32,6 +35,7 @@ _BLUEPRINTS: Final = (
     speech.bp,
     faces.bp,
     swaps.bp,
+    live.bp,
     media.bp,
     jobs.bp,
     models.bp,
@@ -72,7 +76,14 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     database = Database(settings.resolved_database_url)
     database.prepare()
     background = Background(settings.film_workers, settings.film_queue_size)
-    gateway = Gateway(settings, database, open_store(settings), Stages(settings), background)
+    gateway = Gateway(
+        settings,
+        database,
+        open_store(settings),
+        Stages(settings),
+        background,
+        threading.Semaphore(settings.live_sessions),
+    )
     app = GatewayApp(
         "likeness",
         title="Likeness",
@@ -84,6 +95,11 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     )
     app.extensions["likeness"] = gateway
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["SOCK_SERVER_OPTIONS"] = {
+        "receive_bytes": 64 * 1024,
+        "max_message_size": live_wire.MAX_MESSAGE_BYTES,
+        "ping_interval": PING_INTERVAL_S,
+    }
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     if settings.is_loopback:
         # A page of another site whose name points at this machine must not reach it (DNS rebinding).

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from services.common.errors import LikenessError
 from services.common.store import ObjectStore
@@ -22,9 +23,16 @@ class Gateway:
     store: ObjectStore
     stages: Stages
     background: Background
+    live_places: threading.Semaphore
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def begin_to_stop(self) -> None:
+        """What lasts as long as its caller likes ends now; requests that will end anyway go on."""
+        self.stopping.set()
 
     def close(self) -> None:
         """Stops what runs in the background, whose jobs have then failed, and closes the connections."""
+        self.begin_to_stop()
         why = LikenessError("DRAINING", "The gateway stopped while it worked on this; ask again.")
         for job_id in self.background.close(why):
             end_job(self.database, job_id, "failed", figures={}, error=why)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,7 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
             "control_socket_disable": True,
             "child_exit": _forget_worker,
+            "post_worker_init": _tell_gateway_of_the_end,
             "worker_exit": _close_gateway,
         }
         for name, value in options.items():
@@ -88,6 +90,18 @@ def serve(settings: GatewaySettings) -> int:
     clear_spool(settings.spool_dir)
     GatewayServer(settings).run()
     return 0
+
+
+def _tell_gateway_of_the_end(worker: Any) -> None:
+    """In the worker: SIGTERM ends live swaps at once; gunicorn's own handler then waits for requests."""
+    graceful = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: Any) -> None:
+        worker.wsgi.extensions["likeness"].begin_to_stop()
+        if callable(graceful):
+            graceful(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _close_gateway(_server: object, worker: Any) -> None:
