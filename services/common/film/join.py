@@ -192,7 +192,7 @@ def _video_packets(
     """Packets of all segments with their times in the result, and the second at which each is decoded."""
     ordered = np.append(np.sort(pts), end_pts)
     lengths = dict(zip(ordered[:-1].tolist(), np.diff(ordered).tolist(), strict=True))
-    unit = info.time_base.numerator
+    unit, time_base = info.time_base.numerator, Fraction(1, info.time_base.denominator)
     times = zip(pts.tolist(), decoding_times(pts).tolist(), strict=True)
     for path in segments:
         with av.open(str(path), format="nut") as source:
@@ -200,7 +200,7 @@ def _video_packets(
                 if not packet.size:
                     continue
                 at, decoded_at = next(times)
-                packet.time_base = video.time_base
+                packet.time_base = time_base
                 packet.pts, packet.dts, packet.duration = at * unit, decoded_at * unit, lengths[at] * unit
                 packet.stream = video
                 yield float(decoded_at * info.time_base), packet

@@ -18,6 +18,7 @@ _HELD: Final = {
     "webm": frozenset({"opus", "vorbis"}),
 }
 _ENCODERS: Final = {"mp4": "aac", "webm": "libopus"}
+MAX_DRIFT_S: Final = 0.04
 Cut = tuple[Fraction, Fraction]  # first and last second of what is kept, in the original's time
 
 
@@ -63,8 +64,10 @@ class AudioCopy:
 
     def _transcode(self, cut: Cut | None, shift_s: Fraction) -> Iterator[tuple[float, Any]]:
         context = self._target.codec_context
-        resampler = av.AudioResampler(format=context.format, layout=context.layout, rate=context.sample_rate)
-        graph_rate = Fraction(1, context.sample_rate)
+        rate_hz = context.sample_rate
+        resampler = av.AudioResampler(format=context.format, layout=context.layout, rate=rate_hz)
+        unit = Fraction(1, rate_hz)
+        next_at: int | None = None  # in samples of the result
         for frame in self._source.decode(self._stream):
             at_s = frame.pts * Fraction(frame.time_base)
             middle_s = at_s + Fraction(frame.samples, 2 * frame.sample_rate)
@@ -72,12 +75,18 @@ class AudioCopy:
                 break
             if cut is not None and middle_s < cut[0]:
                 continue
-            frame.pts -= round(shift_s / Fraction(frame.time_base))
+            at = round((at_s - shift_s) / unit)
+            if next_at is None or abs(at - next_at) > MAX_DRIFT_S * rate_hz:  # a pause, not a rounded time stamp
+                next_at = at
+            frame.pts = None
             for piece in resampler.resample(frame):
-                yield from self._timed(self._target.encode(piece), graph_rate)
+                piece.pts, piece.time_base = next_at, unit
+                next_at += piece.samples
+                yield from self._timed(self._target.encode(piece), unit)
         for piece in resampler.resample(None):
-            yield from self._timed(self._target.encode(piece), graph_rate)
-        yield from self._timed(self._target.encode(None), graph_rate)
+            piece.pts, piece.time_base = next_at, unit
+            yield from self._timed(self._target.encode(piece), unit)
+        yield from self._timed(self._target.encode(None), unit)
 
     def _timed(self, packets: list[Any], fallback: Fraction) -> Iterator[tuple[float, Any]]:
         for packet in packets:
