@@ -5,8 +5,9 @@ one machine. `likeness.v1` holds the generated gRPC stubs of the stages.
 """
 
 from likeness._client import Client
-from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError
-from likeness._types import Consent, Face, Job, MediaFile, Speech, SpeechFigures, Swap, Voice
+from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError, LikenessJobError
+from likeness._swaps import SwapJob
+from likeness._types import Consent, Face, Job, MediaFile, Progress, Speech, SpeechFigures, Swap, Voice
 
 __all__ = [
     "Client",
@@ -16,9 +17,12 @@ __all__ = [
     "LikenessAPIError",
     "LikenessClientError",
     "LikenessConnectionError",
+    "LikenessJobError",
     "MediaFile",
+    "Progress",
     "Speech",
     "SpeechFigures",
     "Swap",
+    "SwapJob",
     "Voice",
 ]

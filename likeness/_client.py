@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import httpx
 
-from likeness._resources import Consents, Faces, FileInput, Jobs, MediaFiles, Voices, file_part
+from likeness._resources import Consents, Faces, FileInput, Jobs, MediaFiles, Voices
+from likeness._swaps import Swaps
 from likeness._transport import Transport, without_none
 from likeness._types import Speech, SpeechFigures, Swap
 
@@ -42,6 +42,7 @@ class Client:
         self.face_consents = Consents(self._transport, "/v1/face_consents")
         self.voices = Voices(self._transport, "/v1/audio/voices")
         self.faces = Faces(self._transport, "/v1/faces")
+        self.swaps = Swaps(self._transport)
         self.jobs = Jobs(self._transport, "/v1/jobs")
         self.media = MediaFiles(self._transport, "/v1/media")
 
@@ -123,40 +124,26 @@ class Client:
             speaker_similarity=figures.get("speaker_similarity"),
         )
 
-    def swap(
-        self,
-        *,
-        face: str,
-        target: FileInput,
-        selection: str | None = None,
-        shape_strength: float | None = None,
-        feather: float | None = None,
-        format: str | None = None,
-    ) -> Swap:
-        """Puts an enrolled face onto the faces of a picture.
+    def swap(self, *, target: FileInput, face: str | None = None, **options: Any) -> Swap:
+        """Puts an enrolled face onto the faces of a picture, and fetches the result.
 
         Args:
             face: id or name of an enrolled face.
             target: the picture.
-            selection: "largest" (the default) or "all" faces of the picture.
-            shape_strength: share of the face's shape carried over, 0 to 1.
-            feather: width of the blend's border as a share of the face's width, 0.01 to 0.5.
-            format: png (the default), jpeg or webp.
+            options: those of `swaps.create`, which also takes films.
+
+        Raises:
+            LikenessJobError: a film could not be swapped.
         """
-        options = {"selection": selection, "shape_strength": shape_strength, "feather": feather, "format": format}
-        data = {name: str(value) for name, value in without_none({"face": face, **options}).items()}
-        with ExitStack() as opened:
-            part = file_part(target, opened, "target.png")
-            answer = self._transport.json("POST", "/v1/swaps", data=data, files={"target": part})
-        media = self.media.get(answer["media"])
-        figures = answer["figures"]
+        job = self.swaps.create(target=target, face=face, **options).wait()
+        media = self.media.get(str(job.media))
         return Swap(
             picture=media.content,
             content_type=media.content_type,
-            job_id=answer["id"],
-            media_id=answer["media"],
-            faces=tuple(figures.get("faces", ())),
-            seconds=figures.get("seconds"),
+            job_id=job.id,
+            media_id=str(job.media),
+            faces=tuple(job.figures.get("faces", ())),
+            seconds=job.figures.get("seconds"),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -66,6 +67,26 @@ class LikenessAPIError(LikenessClientError):
             retry_after_s=_retry_after_s(response),
             request_id=response.headers.get("X-Request-Id", ""),
         )
+
+
+class LikenessJobError(LikenessClientError):
+    """Work in the background did not succeed.
+
+    Attributes:
+        job_id: of its record.
+        status: failed or canceled.
+        reason: machine-readable name such as `FACE_NOT_FOUND`.
+        detail: what was wrong.
+        field: the request field at fault, where there is one.
+    """
+
+    def __init__(self, job_id: str, status: str, error: Mapping[str, Any]) -> None:
+        self.job_id = job_id
+        self.status = status
+        self.reason = str(error.get("reason") or "")
+        self.detail = str(error.get("detail") or "")
+        self.field: str | None = error.get("field")
+        super().__init__(f"{job_id} {'was cancelled' if status == 'canceled' else status}: {self.detail}".rstrip(": "))
 
 
 def _json_object(response: httpx.Response) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mimetypes
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from likeness._transport import Transport, without_none
 from likeness._types import Consent, Face, Job, MediaFile, Voice
@@ -86,12 +86,18 @@ class Consents(_Collection):
 class Voices(_Collection):
     """Enrolled voices."""
 
-    def enrol(self, name: str, audio_sample: FileInput, *, consent: str) -> Voice:
-        """Makes a voice from a recording of one person, ten seconds or so, any common audio format."""
+    def enrol(self, name: str, audio_sample: FileInput, *, consent: str, fast: bool = False) -> Voice:
+        """Makes a voice from a recording of one person, ten seconds or so, any common audio format.
+
+        `fast` takes seconds instead of half a minute, for a voice that is less alike.
+        """
         with ExitStack() as opened:
             part = file_part(audio_sample, opened, "sample.wav")
             answer = self._transport.json(
-                "POST", self._path, data={"name": name, "consent": consent}, files={"audio_sample": part}
+                "POST",
+                self._path,
+                data={"name": name, "consent": consent, "calibration": "fast" if fast else "full"},
+                files={"audio_sample": part},
             )
         return Voice.from_json(answer)
 
@@ -108,12 +114,13 @@ class Voices(_Collection):
 class Faces(_Collection):
     """Enrolled faces."""
 
-    def enrol(self, picture: FileInput, *, consent: str, name: str | None = None) -> Face:
-        """Makes a face from a picture; of several people the largest face is taken."""
+    def enrol(self, picture: FileInput | Sequence[FileInput], *, consent: str, name: str | None = None) -> Face:
+        """Makes a face from one or several pictures (at most 16) of a person; of each the largest face is taken."""
+        pictures = picture if isinstance(picture, (list, tuple)) else [cast(FileInput, picture)]
         with ExitStack() as opened:
-            part = file_part(picture, opened, "picture.png")
+            parts = [("picture", file_part(item, opened, "picture.png")) for item in pictures]
             data = without_none({"name": name, "consent": consent})
-            answer = self._transport.json("POST", self._path, data=data, files={"picture": part})
+            answer = self._transport.json("POST", self._path, data=data, files=parts)
         return Face.from_json(answer)
 
     def list(self) -> list[Face]:
@@ -127,7 +134,7 @@ class Faces(_Collection):
 
 
 class Jobs(_Collection):
-    """What was done: one record per speech or swap."""
+    """What was done: one record per speech, swap or live session."""
 
     def get(self, job_id: str) -> Job:
         return Job.from_json(self._get(job_id))
@@ -141,6 +148,10 @@ class Jobs(_Collection):
                 return job
             time.sleep(POLL_INTERVAL_S)
 
+    def cancel(self, job_id: str) -> Job:
+        """Stops work in the background; what has ended stays as it is."""
+        return Job.from_json(self._transport.json("POST", f"{self._path}/{job_id}/cancel"))
+
 
 class MediaFiles(_Collection):
     """Files that the server keeps."""
@@ -148,6 +159,27 @@ class MediaFiles(_Collection):
     def get(self, media_id: str) -> MediaFile:
         response = self._transport.request("GET", f"{self._path}/{media_id}")
         return MediaFile(response.content, response.headers.get("Content-Type", ""))
+
+    def save(self, media_id: str, to: str | Path | IO[bytes]) -> int:
+        """Writes a file of any size to a path, or into an open binary file; how many bytes it has.
+
+        A file of that path is replaced once the new one is whole.
+        """
+        if not isinstance(to, (str, Path)):
+            return self._copy(media_id, to)
+        path = Path(to)
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            with partial.open("wb") as file:
+                size_bytes = self._copy(media_id, file)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return size_bytes
+
+    def _copy(self, media_id: str, file: IO[bytes]) -> int:
+        with self._transport.stream("GET", f"{self._path}/{media_id}") as response:
+            return sum(file.write(chunk) for chunk in response.iter_bytes())
 
 
 def file_part(source: FileInput, opened: ExitStack, fallback_name: str) -> tuple[str, Any, str]:

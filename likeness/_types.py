@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -54,7 +54,10 @@ class Voice(_FromJson):
 
 @dataclass(frozen=True)
 class Face(_FromJson):
-    """An enrolled face, in a picture of `faces_found` faces the largest; `box` in pixels."""
+    """An enrolled face; in its first picture the largest of `faces_found` faces, with `box` in pixels.
+
+    `pictures` has one entry per picture of the person: the same, its "media", and its "distance" to the middle of all.
+    """
 
     id: str
     consent: str
@@ -63,6 +66,7 @@ class Face(_FromJson):
     picture_media: str = ""
     faces_found: int = 1
     box: Mapping[str, float] = field(default_factory=dict)
+    pictures: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,22 @@ class MediaFile:
 
 
 @dataclass(frozen=True)
+class Progress(_FromJson):
+    """How far work in the background is; None where nothing is known yet."""
+
+    phase: str  # waiting | probing | swapping | joining
+    frames_done: int = 0
+    frames_total: int | None = None
+    frames_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
 class Job(_FromJson):
-    """What the server keeps of one piece of work: a speech or a swap."""
+    """What the server keeps of one piece of work: a speech, a swap or a live session.
+
+    `progress` is that of work in the background, as JSON object.
+    """
 
     id: str
     kind: str
@@ -126,4 +144,5 @@ class Job(_FromJson):
     media: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    progress: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None

@@ -14,12 +14,15 @@ import typer
 
 from likeness._cli import consents, demo, doctor, jobs, models, record, speak, swap, up, voices
 from likeness._cli.output import complain, say
-from likeness._errors import LikenessAPIError, LikenessClientError
+from likeness._errors import LikenessAPIError, LikenessClientError, LikenessJobError
 from likeness._stack import StackError
 
 # The base of all that typer raises for a wrong command line. Newer versions carry their own copy of click, so it is
 # taken from the family tree of a class that typer exports.
 CommandLineError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
+
+# What the server answers when a file or an option is at fault.
+BAD_INPUT: Final = (400, 413, 415, 422)
 
 app = typer.Typer(
     name="likeness",
@@ -67,7 +70,13 @@ def run(arguments: list[str] | None = None) -> int:
         complain(f"{where}: {message}")
         return 2
     except LikenessAPIError as error:
+        if error.status in BAD_INPUT:
+            complain(f"{error.title}: {error.detail}" if error.detail else error.title)
+            return 2
         return _fail(error.title, error.detail)
+    except LikenessJobError as error:
+        complain(str(error))
+        return 2 if error.field is not None else 1
     except (LikenessClientError, StackError) as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -183,7 +183,8 @@ def test_swaps_with_a_face_of_its_own(
 ) -> None:
     face = {"id": "face_1", "name": None, "consent": "cons_1", "created_at": 1}
     gateway.answers["POST /v1/faces"] = json_answer(face, 201)
-    swap = {"id": "job_1", "media": "media_1", "figures": {"faces": [{}], "seconds": 0.1}}
+    figures = {"faces": [{}], "seconds": 0.1}
+    swap = {"id": "job_1", "status": "succeeded", "media": "media_1", "figures": figures}
     gateway.answers["POST /v1/swaps"] = json_answer(swap, 201)
     gateway.answers["GET /v1/media/media_1"] = Answer(200, b"jpeg", {"Content-Type": "image/jpeg"})
     gateway.answers["DELETE /v1/faces/face_1"] = json_answer({"deleted": True})

@@ -48,10 +48,13 @@ def test_public_names() -> None:
         "LikenessAPIError",
         "LikenessClientError",
         "LikenessConnectionError",
+        "LikenessJobError",
         "MediaFile",
+        "Progress",
         "Speech",
         "SpeechFigures",
         "Swap",
+        "SwapJob",
         "Voice",
     ]
     assert all(hasattr(likeness, name) for name in likeness.__all__)
@@ -140,7 +143,7 @@ def test_waits_for_a_job(client: likeness.Client, gateway: ScriptedGateway) -> N
 def test_swap_fetches_the_picture(client: likeness.Client, gateway: ScriptedGateway) -> None:
     faces = [{"box": {}, "distance_to_source": 0.4, "distance_to_target": 0.7}]
     gateway.answers["POST /v1/swaps"] = json_answer(
-        {"id": "job_1", "media": "media_1", "figures": {"faces": faces, "seconds": 0.2}}, 201
+        {"id": "job_1", "status": "succeeded", "media": "media_1", "figures": {"faces": faces, "seconds": 0.2}}, 201
     )
     gateway.answers["GET /v1/media/media_1"] = Answer(200, b"png", {"Content-Type": "image/png"})
     swap = client.swap(face="face_1", target=b"picture", selection="all", feather=0.1)
