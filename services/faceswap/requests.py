@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from likeness.v1 import faceswap_pb2
+from likeness.v1 import faceswap_pb2, types_pb2
 from services.common.decode_picture import PictureFormat, decode_picture
 from services.common.errors import LikenessError
 from services.common.store import ObjectStore, read_reference
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import FaceEngine, FaceRegion, Look
-from services.faceswap.people_cache import PeopleCache
+from services.faceswap.kept import Kept
 from services.faceswap.selection import Person, Selection, Selector
 from services.faceswap.swapper import MAX_SOURCES, FaceSwapper
 
@@ -71,7 +71,7 @@ def read_format(options: faceswap_pb2.SwapOptions) -> PictureFormat:
 class RequestReader:
     """Reads what messages name, with the store for media by reference and a cache of prepared people."""
 
-    def __init__(self, swapper: FaceSwapper, store: ObjectStore, people: PeopleCache) -> None:
+    def __init__(self, swapper: FaceSwapper, store: ObjectStore, people: Kept[Person]) -> None:
         self._swapper = swapper
         self._store = store
         self._people = people
@@ -151,6 +151,13 @@ def read_file(store: ObjectStore, message: faceswap_pb2.Picture, field: str) -> 
         detail = f"{field} has {len(message.encoded)} bytes; send at most {MAX_INLINE_BYTES}, or name a stored file."
         raise LikenessError("MEDIA_TOO_LARGE", detail, field=field)
     return message.encoded
+
+
+def check_destination(store: ObjectStore, destination: types_pb2.MediaReference) -> None:
+    """Raises INVALID_FIELD unless the bucket is this store's, or left open."""
+    if destination.bucket not in ("", store.bucket):
+        detail = f"The bucket must be {store.bucket!r}, got {destination.bucket!r}."
+        raise LikenessError("INVALID_FIELD", detail, field="destination.bucket")
 
 
 @contextmanager

@@ -11,17 +11,21 @@ import cv2
 from likeness.v1 import faceswap_pb2, faceswap_pb2_grpc, types_pb2
 from services.common.decode_picture import encode_picture
 from services.common.errors import LikenessError
+from services.common.film import FilmInfo
 from services.common.models import Registry
 from services.common.store import media_reference, open_store
 from services.faceswap import stage_metrics
 from services.faceswap.finder import Face
+from services.faceswap.kept import Kept, array_bytes
 from services.faceswap.live_call import LiveCall, LiveLimits
-from services.faceswap.people_cache import PeopleCache
-from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, read_format, read_look
+from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, check_destination, read_format, read_look
+from services.faceswap.segment_call import SegmentCall
+from services.faceswap.selection import Person
 from services.faceswap.settings import FaceSwapSettings
 from services.faceswap.swapper import FaceSwapper, SwappedFace
 
 _MIB: Final = 1024 * 1024
+FILM_INFOS_KEPT: Final = 8
 
 
 class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
@@ -31,7 +35,8 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         self._settings = settings
         self._store = open_store(settings)
         self._swapper: FaceSwapper | None = None
-        self._people = PeopleCache(settings.people_cache_mb * _MIB)
+        self._people: Kept[Person] = Kept(settings.people_cache_mb * _MIB, array_bytes)
+        self._film_infos: Kept[FilmInfo] = Kept(FILM_INFOS_KEPT)
         self._live_places = threading.BoundedSemaphore(settings.max_live_streams)
         self._draining = threading.Event()
 
@@ -73,7 +78,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
     def SwapPicture(self, request: faceswap_pb2.SwapPictureRequest, context: Any) -> faceswap_pb2.SwapPictureResponse:
         swapper, reader = self._loaded()
         look, picture_format = read_look(request.options), read_format(request.options)
-        self._check_destination(request.destination)
+        check_destination(self._store, request.destination)
         people = reader.people_of_picture(request)
         target = reader.picture(request.target, "target")
         swap = swapper.swap_people(target, people, look, measure=not request.options.skip_distances)
@@ -87,6 +92,12 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             height_px=height,
         )
 
+    def SwapSegment(
+        self, request: faceswap_pb2.SwapSegmentRequest, context: Any
+    ) -> Iterator[faceswap_pb2.SwapSegmentResponse]:
+        swapper, reader = self._loaded()
+        return SegmentCall(swapper, reader, self._store, self._film_infos).responses(request, context)
+
     def SwapLive(
         self, request_iterator: Iterator[faceswap_pb2.SwapLiveRequest], context: Any
     ) -> Iterator[faceswap_pb2.SwapLiveResponse]:
@@ -99,11 +110,6 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             yield from LiveCall(swapper, reader, limits, self._draining.is_set).responses(request_iterator, context)
         finally:
             self._live_places.release()
-
-    def _check_destination(self, destination: types_pb2.MediaReference) -> None:
-        if destination.bucket not in ("", self._store.bucket):
-            detail = f"The bucket must be {self._store.bucket!r}, got {destination.bucket!r}."
-            raise LikenessError("INVALID_FIELD", detail, field="destination.bucket")
 
     def _deliver(
         self, encoded: bytes, content_type: str, destination: types_pb2.MediaReference
