@@ -21,12 +21,40 @@ from services.faceswap.face_engine import Memory
 from services.faceswap.litert import FloatArray
 
 FACING_MIN: Final = 0.15  # cosine; what is turned away further shows nothing reliable
-ROUNDS: Final = 4  # of the robust fit
-LEAST_SPREAD: Final = np.array([0.09, 0.035, 0.05], np.float32)  # of skin around its fit, natural logarithms
-MOST_SPREAD: Final = np.array([0.20, 0.07, 0.12], np.float32)
+ROUNDS: Final = 4  # of the robust fits
 DARK: Final = 8.0  # of 255, added before the logarithm: noise in black is no colour
-CLEARLY, ALIKE = 9.0, 6.0  # spreads from skin: seeds of an occluder, and what is counted with them
+# Natural logarithms of lightness, red against green, blue against green.
+LEAST_SPREAD: Final = np.array([0.08, 0.035, 0.05], np.float32)  # of skin around its fit
+MOST_SPREAD: Final = np.array([0.16, 0.05, 0.075], np.float32)
+TINT_BY_LIGHT: Final = np.array([-0.12, 0.18], np.float32)  # shadows on skin are redder and less blue
+SLOPES: Final = ((-0.7, 0.1), (-0.1, 1.2))  # where red is clipped the tint follows the light steeply
+SHADOW, GLOSS = 0.9, 0.35  # by how much skin may be darker or brighter than the smooth light on it
+CLEARLY, ALIKE = 6.5, 4.5  # spreads from skin: seeds of an occluder, and what is counted with them
 LEAST_AREA: Final = 0.006  # of the face's visible texels
+LEAST_STEP: Final = 4.0  # in spreads; a smaller difference is no border of an object
+# A component's step at its border, within two texels, over the whole step: the less it is unlike skin, the more is asked.
+SHARPNESS, SHARPNESS_PER_SPREAD, LEAST_SHARPNESS = 1.4, 0.07, 0.35
+PATCHES: Final = (
+    (50, 1),
+    (205, 1),
+    (280, 1),
+    (425, 1),
+    (118, 1),
+    (347, 1),
+    (199, 1),
+    (151, 1),
+    (108, 1),
+    (337, 1),
+    (187, 1),
+    (411, 1),
+    (4, 2),
+    (197, 2),
+    (195, 2),
+    (9, 2),
+    (8, 2),
+    (51, 1),
+    (281, 1),
+)  # points on likely skin, and their votes
 
 
 def occluder_share(picture: Picture, laid: Laid, memory: Memory | None = None) -> FloatArray:
@@ -40,37 +68,72 @@ def occluder_share(picture: Picture, laid: Laid, memory: Memory | None = None) -
     small = laid.reduce(picture)
     texels = laid.unroll(small)
     visible = chart().inside & (laid.facing > FACING_MIN)
-    distance = skin_distance(texels, visible)
-    found = _components(distance, visible)
+    colour = _logarithms(texels)
+    found = _components(colour, skin_distance(texels, visible), visible)
     if not found.any():
         return np.zeros(picture.shape[:2], np.float32)
-    return _soft(picture, small, laid, found)
+    return _soft(picture, small, laid, _through_features(found, colour, visible))
 
 
 def skin_distance(texels: Picture, visible: NDArray[np.bool_]) -> FloatArray:
     """How far each texel (SIDE, SIDE) is from this face's skin under this face's light, in spreads."""
     colour = _logarithms(texels)
-    basis, zones = _basis(), _feature_zones()
-    counted = (visible & (zones < 0.05)).astype(np.float32)
-    first = counted * _sure_zone()
-    weight = first if float(first.sum()) > 60.0 else counted
-    samples = colour[weight > 0.5]
-    if len(samples) < 30:
+    counted = visible & (_feature_zones() < 0.05)
+    if int(counted.sum()) < 100:
         return np.zeros((SIDE, SIDE), np.float32)
-    residual = colour - np.median(samples, axis=0)
-    spread = MOST_SPREAD
-    for round_ in range(ROUNDS):
-        away = ((residual / spread) ** 2).sum(axis=2)
-        robust = (first if round_ == 0 else counted) / (1.0 + away / 4.0) ** 2
-        b, w = basis.reshape(SIDE * SIDE, -1), robust.reshape(-1, 1)
-        normal = b.T @ (w * b) + 0.002 * float(w.sum()) * np.diag([0.0] + [1.0] * (b.shape[1] - 1)).astype(np.float32)
-        terms = np.linalg.solve(normal, b.T @ (w * colour.reshape(-1, 3)))
-        residual = colour - (b @ terms).reshape(SIDE, SIDE, 3)
-        inner = robust > 0.3
+    likely = counted * _agreeing(colour, counted)
+    lightness, tint = colour[:, :, 0], colour[:, :, 1:]
+    level = float(np.median(lightness[likely > 0.5])) if (likely > 0.5).any() else float(lightness[counted].mean())
+    basis = _basis().reshape(SIDE * SIDE, -1)
+    spread = MOST_SPREAD.copy()
+    weight = likely
+    for _ in range(ROUNDS):
+        total = float(weight.sum()) + 1e-6
+        # Tint: even over the face, but it follows lightness.
+        offset = np.clip(lightness - level, -0.8, 0.5)
+        tint_away = np.empty_like(tint)
+        mean_offset = float((weight * offset).sum()) / total
+        centred = offset - mean_offset
+        for c in (0, 1):
+            mean = float((weight * tint[:, :, c]).sum()) / total
+            both = float((weight * centred * (tint[:, :, c] - mean)).sum()) / total
+            slope = (both + 0.01 * TINT_BY_LIGHT[c]) / (float((weight * centred**2).sum()) / total + 0.01)
+            tint_away[:, :, c] = tint[:, :, c] - mean - np.clip(slope, *SLOPES[c]) * centred
+        # Lightness: smooth light over a head.
+        w = weight.reshape(-1, 1)
+        normal = basis.T @ (w * basis) + 0.03 * total * np.diag(_RIDGE)
+        terms = np.linalg.solve(normal, basis.T @ (w[:, 0] * (lightness.ravel() - level)))
+        light_away = lightness - level - (basis @ terms).reshape(SIDE, SIDE)
+        inner = weight > 0.3
         if int(inner.sum()) > 30:
-            spread = np.clip(1.4826 * np.median(np.abs(residual[inner]), axis=0), LEAST_SPREAD, MOST_SPREAD)
-    distance: FloatArray = np.sqrt(((residual / spread) ** 2).sum(axis=2)).astype(np.float32)
-    return distance
+            residual = np.dstack([light_away, tint_away])[inner]
+            spread = np.clip(1.4826 * np.median(np.abs(residual), axis=0), LEAST_SPREAD, MOST_SPREAD)
+        away = (light_away / spread[0]) ** 2 + ((tint_away / spread[1:]) ** 2).sum(axis=2)
+        weight = counted / (1.0 + away / 4.0) ** 2
+    beyond = np.maximum(light_away - GLOSS, 0.0) + np.maximum(-SHADOW - light_away, 0.0)
+    doubt = 1.0 + np.abs(np.clip(light_away, -1.0, 1.0))  # tints of shadows and gloss vary more
+    distance: FloatArray = np.sqrt((beyond / spread[0]) ** 2 + ((tint_away / spread[1:]) ** 2).sum(axis=2) / doubt**2)
+    return distance.astype(np.float32)
+
+
+def _agreeing(colour: FloatArray, counted: NDArray[np.bool_]) -> FloatArray:
+    """How much each texel is of the tint on which most patches of likely skin agree (SIDE, SIDE), 0 to 1.
+
+    Patches in the middle count twice: there a face is covered least often.
+    """
+    at = np.round(chart().at).astype(int)
+    places = [(column, row, votes) for point, votes in PATCHES for column, row in [at[point]] if counted[row, column]]
+    if not places:
+        return counted.astype(np.float32)
+    even = colour[:, :, 1:] - TINT_BY_LIGHT * colour[:, :, :1]
+    votes = np.array([votes for _, _, votes in places], np.float32)
+    tints = np.array(
+        [even[row - 1 : row + 2, column - 1 : column + 2].reshape(-1, 2).mean(axis=0) for column, row, _ in places]
+    )
+    away = ((tints[:, np.newaxis] - tints) / (2.0 * MOST_SPREAD[1:])) ** 2
+    best = tints[(np.exp(-0.5 * away.sum(axis=2)) * votes).sum(axis=1).argmax()]
+    share: FloatArray = np.exp(-0.5 * (((even - best) / (2.5 * MOST_SPREAD[1:])) ** 2).sum(axis=2))
+    return share
 
 
 def _logarithms(texels: Picture) -> FloatArray:
@@ -84,11 +147,15 @@ def _log_table() -> FloatArray:
     return np.log(np.arange(256, dtype=np.float32) + np.float32(DARK))
 
 
+_RIDGE: Final = np.array([0.0, 1.0, 1.0, 1.0], np.float32)
+
+
 @lru_cache(maxsize=1)
 def _basis() -> FloatArray:
-    """Smooth light over a head (SIDE, SIDE, 6): even, along three axes, and two of the second order."""
+    """Smooth light over a head (SIDE, SIDE, 4): even, and along three axes."""
     x, y, z = np.moveaxis(chart().normals, 2, 0)
-    return np.stack([np.ones_like(x), x, y, z + 0.7, x * x - 0.3, x * y], axis=2).astype(np.float32)
+    basis: FloatArray = np.stack([np.ones_like(x), x, y, z + 0.7], axis=2).astype(np.float32)
+    return basis
 
 
 @lru_cache(maxsize=1)
@@ -98,34 +165,57 @@ def _feature_zones() -> FloatArray:
     return np.max([fixed.brows, fixed.eyes, fixed.lips, fixed.nostrils], axis=0).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _sure_zone() -> FloatArray:
-    """Cheeks, nose and the middle of the forehead: skin on nearly every face."""
-    x, y, _ = np.moveaxis(chart().head, 2, 0)
-    return ((np.abs(x) < 0.5) & (y > -0.42) & (y < 0.62)).astype(np.float32)
-
-
-def _components(distance: FloatArray, visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    fixed = chart()
+def _components(colour: FloatArray, distance: FloatArray, visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which texels belong to something before the face: connected, clearly unlike skin, sharp, from the border."""
     free = visible & (_feature_zones() < 0.5)
-    alike = (free & (distance > ALIKE)).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((free & (distance > ALIKE)).astype(np.uint8), None, 4)
     found = np.zeros((SIDE, SIDE), np.bool_)
     least = LEAST_AREA * float(visible.sum())
-    at_border = (fixed.border < 3.0) | ~cv2.erode(visible.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_)
+    head = cv2.morphologyEx(np.pad(visible, 8).astype(np.uint8), cv2.MORPH_CLOSE, _disc(6))[8:-8, 8:-8]
+    at_border = cv2.erode(head, _disc(2), borderValue=0) == 0
+    steps = _steps(colour)
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < least:
             continue
         part = labels == label
-        seeds = part & (distance > CLEARLY)
-        if seeds.sum() < 0.3 * part.sum():
+        if (part & (distance > CLEARLY)).sum() < 0.5 * part.sum() or not (part & at_border).any():
             continue
-        if (part & at_border).any():
+        needed = max(SHARPNESS - SHARPNESS_PER_SPREAD * float(np.median(distance[part])), LEAST_SHARPNESS)
+        if _sharpness(part, colour, steps, free & ~at_border) > needed:
             found |= part
-    if not found.any():
-        return found
-    closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, _disc(5)).astype(np.bool_)
-    return found | (closed & visible & ((_feature_zones() > 0.05) | (distance > 2.0)))
+    return found
+
+
+def _steps(colour: FloatArray) -> FloatArray:
+    """By how many spreads the colour changes within two texels, at most nearby (SIDE, SIDE)."""
+    scaled = colour / MOST_SPREAD
+    dx, dy = (cv2.Sobel(scaled, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
+    step: FloatArray = np.sqrt((dx * dx + dy * dy).sum(axis=2))
+    return np.asarray(cv2.dilate(step, _disc(3)), np.float32)
+
+
+def _sharpness(part: NDArray[np.bool_], colour: FloatArray, steps: FloatArray, within: NDArray[np.bool_]) -> float:
+    """The step at a part's border over the whole difference between what lies inside and beside it."""
+    mask = part.astype(np.uint8)
+    wide = cv2.dilate(mask, _disc(1)) > 0
+    edge = wide & (cv2.erode(mask, _disc(1)) == 0) & within
+    beside = (cv2.dilate(mask, _disc(4)) > 0) & ~wide & within
+    if int(edge.sum()) < 6 or not beside.any():
+        return 0.0
+    whole = (np.median(colour[part], axis=0) - np.median(colour[beside], axis=0)) / MOST_SPREAD
+    return float(np.median(steps[edge])) / max(float(np.linalg.norm(whole)), LEAST_STEP)
+
+
+def _through_features(found: NDArray[np.bool_], colour: FloatArray, visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`found`, and what of eyes, brows, lips and nostrils beside it is of the same colour."""
+    weight = found.astype(np.float32)
+    packed = cv2.GaussianBlur(np.dstack([colour * weight[:, :, np.newaxis], weight]), (0, 0), 5.0)
+    near = packed[:, :, 3]
+    mean = packed[:, :, :3] / np.maximum(near, 1e-4)[:, :, np.newaxis]
+    alike = (np.abs(colour - mean) < 2.5 * MOST_SPREAD).all(axis=2) & (near > 0.03) & visible
+    filled = found | (alike & (_feature_zones() > 0.05))
+    closed = cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_CLOSE, _disc(2)).astype(np.bool_)
+    return closed & visible
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:
