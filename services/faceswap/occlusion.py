@@ -32,7 +32,7 @@ SHADOW, GLOSS = 0.9, 0.35  # by how much skin may be darker or brighter than the
 CLEARLY, ALIKE = 6.5, 4.5  # spreads from skin: seeds of an occluder, and what is counted with them
 LEAST_AREA: Final = 0.006  # of the face's visible texels
 LEAST_STEP: Final = 4.0  # in spreads; a smaller difference is no border of an object
-# A component's step at its border, within two texels, over the whole step: the less it is unlike skin, the more is asked.
+# A component's step at its border, within two texels, over the whole step; more is asked of what is less unlike skin.
 SHARPNESS, SHARPNESS_PER_SPREAD, LEAST_SHARPNESS = 1.4, 0.07, 0.35
 PATCHES: Final = (
     (50, 1),
