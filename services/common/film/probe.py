@@ -18,6 +18,7 @@ from services.common.errors import LikenessError
 from services.common.film.orientation import UPRIGHT, Orientation, orientation_of
 from services.common.film.source import (
     AUDIO_DECODERS,
+    MAX_FRAME_PIXELS,
     cut_off,
     damage_reported,
     open_source,
@@ -25,7 +26,6 @@ from services.common.film.source import (
     video_stream,
 )
 
-MAX_FRAME_PIXELS: Final = 4096 * 2304
 MAX_SIDE_PX: Final = 8192
 MIN_SIDE_PX: Final = 16
 MAX_FRAMES: Final = 500_000
@@ -204,6 +204,8 @@ def _visit(source: Any, stream: Any, container: str, field: str) -> tuple[Any, _
     if first is None:
         raise LikenessError("MEDIA_UNREADABLE", "Not one picture of the film can be decoded.", field=field)
     ordered = np.unique(np.array(pts, np.int64))
+    if keys:  # what stands before the first key frame leans on pictures that are not in the file
+        ordered = ordered[ordered >= min(keys)]
     step = int(np.median(np.diff(ordered))) if len(ordered) > 1 else _default_step(stream)
     return first, _Packets(ordered, np.unique(np.array(keys or pts[:1], np.int64)), last[0] + (last[1] or step))
 

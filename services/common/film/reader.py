@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from services.common.errors import LikenessError
 from services.common.film.frames import FilmFrame, film_frame
 from services.common.film.probe import FilmInfo
-from services.common.film.source import damage_reported, open_source, video_stream
+from services.common.film.source import DAMAGE, open_source, video_stream
 
-SEEKS: Final = 3  # key frames that are tried, one before the other, until decoding starts early enough
+SEEKS: Final = 3  # key frames that are tried, one before the other, and then the film's beginning
 
 
 def read_frames(
@@ -49,17 +47,31 @@ def read_frames(
 
         yield from read_webp(path, info, expected, size, field)
         return
-    position = 0
-    for decoded in _decoded(path, info, int(expected[0]), field):
-        if decoded.pts is None or decoded.pts < expected[position]:
-            continue
-        if decoded.pts > expected[position] or decoded.is_corrupt:
-            raise _damaged(info, int(expected[position]), field)
-        yield film_frame(decoded, info, size)
-        position += 1
-        if position == len(expected):
-            return
+    for start in [*_starts(info, int(expected[0])), None]:
+        position = 0
+        try:
+            with open_source(path, info.container) as source:
+                for decoded in _decoded(source, start, field):
+                    if decoded.pts is None or decoded.pts < expected[position]:
+                        continue
+                    if decoded.pts > expected[position] or decoded.is_corrupt:
+                        break
+                    yield film_frame(decoded, info, size)
+                    position += 1
+                    if position == len(expected):
+                        return
+        except DAMAGE as error:
+            if position or start is None:
+                raise _damaged(info, int(expected[position]), field) from error
+        if position:
+            break
     raise _damaged(info, int(expected[position]), field)
+
+
+def _starts(info: FilmInfo, wanted_pts: int) -> list[int]:
+    """Key frames to begin at, the best one first. With some codings pictures are whole only a while after one."""
+    earlier = info.keyframe_pts[info.keyframe_pts <= wanted_pts]
+    return [int(pts) for pts in earlier[::-1][:SEEKS] if pts != info.keyframe_pts[0]]
 
 
 def _damaged(info: FilmInfo, pts: int, field: str) -> LikenessError:
@@ -70,33 +82,9 @@ def _damaged(info: FilmInfo, pts: int, field: str) -> LikenessError:
     return LikenessError("MEDIA_UNREADABLE", detail, field=field)
 
 
-def _decoded(path: Path, info: FilmInfo, wanted_pts: int, field: str) -> Iterator[Any]:
-    """Decoded pictures from one at or before `wanted_pts` on."""
-    earlier = info.keyframe_pts[info.keyframe_pts <= wanted_pts]
-    starts = [int(pts) for pts in earlier[::-1][:SEEKS] if pts != earlier[0]]
-    with damage_reported(info.container, field), open_source(path, info.container) as source:
-        stream = video_stream(source, field)
-        for start in starts:
-            source.seek(start, stream=stream)
-            if (begun := _begin(source, stream, wanted_pts)) is not None:
-                break
-            stream.codec_context.flush_buffers()
-        else:
-            if starts:
-                source.seek(int(np.iinfo(np.int64).min) // 4, stream=stream)
-            begun = source.decode(stream)
-        yield from begun
-
-
-def _begin(source: Any, stream: Any, wanted_pts: int) -> Iterator[Any] | None:
-    """The decoder's pictures after a seek, or None where it went too far."""
-    decoding = source.decode(stream)
-    first = next(decoding, None)
-    if first is None or first.pts is None or first.pts > wanted_pts:
-        return None
-
-    def chained() -> Iterator[Any]:
-        yield first
-        yield from decoding
-
-    return chained()
+def _decoded(source: Any, start: int | None, field: str) -> Iterator[Any]:
+    """Decoded pictures from a key frame on; None is the film's beginning."""
+    stream = video_stream(source, field)
+    if start is not None:
+        source.seek(start, stream=stream)
+    yield from source.decode(stream)

@@ -17,8 +17,10 @@ import av.error
 import av.logging
 
 from services.common.errors import LikenessError
+from services.common.film.matroska import check_matroska
 
 MAX_FILE_BYTES: Final = 2 * 1024**3
+MAX_FRAME_PIXELS: Final = 4096 * 2304
 SUPPORTED: Final = "MP4, MOV, WebM, Matroska, GIF and animated WebP"
 READ_BYTES: Final = 256 * 1024  # at once, through Python
 VIDEO_DECODERS: Final = frozenset(
@@ -85,7 +87,9 @@ def require_film(path: Path, field: str) -> str:
             kind = next((name for magic, name in _OTHER_KINDS if head.startswith(magic)), "of an unknown kind")
             detail = f"This is no film that can be read: it is {kind}. Supported are {SUPPORTED}."
             raise LikenessError("MEDIA_UNSUPPORTED", detail, field=field)
-        if _ends_early(file, container, head, size_bytes):
+        if container == "matroska":
+            check_matroska(file, field)
+        elif _ends_early(file, container, head, size_bytes):
             raise cut_off(container, field)
     return container
 
@@ -96,22 +100,13 @@ def cut_off(container: str, field: str) -> LikenessError:
 
 
 def _ends_early(file: BinaryIO, container: str, head: bytes, size_bytes: int) -> bool:
-    """Whether the file's structure runs beyond its end. A Matroska file of unknown length simply ends where it ends."""
+    """Whether the file's structure runs beyond its end."""
     if container == "webp":
         return int.from_bytes(head[4:8], "little") + 8 > size_bytes
     if container == "gif":
         file.seek(max(0, size_bytes - 64))
         return not file.read().rstrip(b"\0").endswith(b"\x3b")
-    if container == "mov":
-        return _mov_ends_early(file, size_bytes)
-    length, position = _ebml_size(head, 4)
-    segment = position + (length or 0)
-    file.seek(segment)
-    start = file.read(12)
-    if start[:4] != b"\x18\x53\x80\x67":
-        return len(start) < 4
-    length, position = _ebml_size(start, 4)
-    return bool(length is not None and segment + position + length > size_bytes)
+    return _mov_ends_early(file, size_bytes)
 
 
 def _mov_ends_early(file: BinaryIO, size_bytes: int) -> bool:
@@ -131,13 +126,8 @@ def _mov_ends_early(file: BinaryIO, size_bytes: int) -> bool:
     return position > size_bytes
 
 
-def _ebml_size(data: bytes, at: int) -> tuple[int | None, int]:
-    """A Matroska element's length (None: unknown) that stands at `at`, and the position after it (RFC 8794, 4)."""
-    if at >= len(data) or data[at] == 0:
-        return None, at
-    width = 9 - data[at].bit_length()
-    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
-    return (None if value == (1 << 7 * width) - 1 else value), at + width
+# What FFmpeg and PyAV raise about a file's content.
+DAMAGE: Final = (av.error.FFmpegError, ValueError, OverflowError)
 
 
 @contextmanager
@@ -145,7 +135,7 @@ def damage_reported(container: str, field: str) -> Iterator[None]:
     """Turns what FFmpeg raises about a file into LikenessError MEDIA_UNREADABLE."""
     try:
         yield
-    except (av.error.FFmpegError, ValueError, OverflowError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         detail = f"The {container} file is damaged and cannot be decoded; make it anew with another program."
         raise LikenessError("MEDIA_UNREADABLE", detail, field=field) from error
 
@@ -157,6 +147,7 @@ def open_source(path: Path, container: str) -> Iterator[Any]:
         "format_whitelist": container,
         "codec_whitelist": ",".join(sorted(VIDEO_DECODERS | AUDIO_DECODERS)),
         "protocol_whitelist": "none",
+        "max_pixels": str(MAX_FRAME_PIXELS),
     }
     with (
         path.open("rb") as file,
@@ -180,4 +171,5 @@ def video_stream(source: Any, field: str) -> Any:
         detail = f"Video of codec {name!r} is not supported; H.264, HEVC, VP8, VP9, AV1 and others are."
         raise LikenessError("MEDIA_UNSUPPORTED", detail, field=field)
     context.thread_count = 1
+    context.options = {"max_pixels": str(MAX_FRAME_PIXELS), "err_detect": "explode"}
     return stream
