@@ -10,10 +10,14 @@ from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.faceswap.engine import MeshEngine
 from services.faceswap.enhancer import EnhancedEngine
-from services.faceswap.face_engine import FaceEngine
+from services.faceswap.face_engine import FaceEngine, View
+from services.faceswap.litert import FloatArray
+from services.faceswap.mesh import Mesh
 from services.faceswap.neural import NeuralEngine
 from services.faceswap.neural_kinds import ENHANCER, SWAPPER, embedder_of, load_embedder, load_enhancer, load_swapper
 from services.faceswap.neural_session import Compute
+from services.faceswap.person_engine import PERSON, PersonEngine
+from services.faceswap.weights import load_recogniser
 
 T = TypeVar("T")
 MESH: Final = MeshEngine.name
@@ -36,7 +40,7 @@ class Engines:
 
     def names(self) -> list[str]:
         """The engines that `load` knows; `mesh` first."""
-        return [MESH, *self._registry.of_kind(SWAPPER)]
+        return [MESH, *self._registry.of_kind(SWAPPER), *self._registry.of_kind(PERSON)]
 
     def enhancers(self) -> list[str]:
         """The enhancers that `load` knows."""
@@ -71,10 +75,18 @@ class Engines:
             return EnhancedEngine(self.load(name, pixel_boost=pixel_boost), over)
         if name == MESH:
             return MeshEngine()
+        if self._registry.entry(name).kind == PERSON:
+            return PersonEngine(name, self._registry.path(name), self._compute, self._describe)
         net, layout = self._once(name, lambda: load_swapper(self._registry, name, self._compute))
         who = embedder_of(self._registry, name)
         embedder = self._once(who, lambda: load_embedder(self._registry, who, self._compute))
         return NeuralEngine(name, net, embedder, layout=layout, pixel_boost=pixel_boost)
+
+    def _describe(self, view: View) -> FloatArray:
+        """The recogniser's numbers of a view; read when a person model first asks for them."""
+        with self._lock:
+            recogniser = self._once("recogniser", lambda: load_recogniser(self._registry))
+        return recogniser.descriptor(view.picture, Mesh(view.points, 1.0))
 
     def _once(self, key: object, make: Callable[[], T]) -> T:
         """What was made under a key, or is made now."""

@@ -18,6 +18,7 @@ import onnx
 from onnx import numpy_helper
 
 from services.common.errors import LikenessError
+from services.faceswap.chart import lay
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import Look, Memory, Painted, View
 from services.faceswap.geometry import Points
@@ -27,6 +28,7 @@ from services.faceswap.neural_boost import join_phases, split_phases
 from services.faceswap.neural_embed import FaceEmbedder, normalised
 from services.faceswap.neural_mask import from_crop, paste_alpha
 from services.faceswap.neural_session import Compute, OnnxNet
+from services.faceswap.occlusion import occluder_share
 from services.faceswap.warp import region_around
 
 MARGIN: Final = 0.02
@@ -109,7 +111,7 @@ class NeuralEngine:
         self, person: Latent, target: Picture, points: Points, look: Look, memory: Memory | None = None
     ) -> Painted:
         made, matrix = self.swap_crop(person, target, five_points(points))
-        return paste(made, matrix, target, points, look)
+        return paste(made, matrix, target, points, look, memory)
 
     def swap_crop(self, person: Latent, target: Picture, five: FloatArray) -> tuple[FloatArray, Matrix]:
         """The swapped crop, float32 BGR (s, s, 3), 0 to 255, s boosted, and the matrix (2, 3) that leads to it."""
@@ -119,11 +121,32 @@ class NeuralEngine:
         return join_phases(phases, self._boost), matrix
 
 
-def paste(made: FloatArray, matrix: Matrix, target: Picture, points: Points, look: Look) -> Painted:
-    """A crop (s, s, 3) put back into the target's picture, within the face's outline and the wanted parts."""
+def paste(
+    made: FloatArray,
+    matrix: Matrix,
+    target: Picture,
+    points: Points,
+    look: Look,
+    memory: Memory | None = None,
+    *,
+    mask: FloatArray | None = None,
+) -> Painted:
+    """A crop (s, s, 3) put back into the target's picture, within the face's outline and the wanted parts.
+
+    What lies before the target's face stays there, if the look says so.
+
+    Args:
+        matrix: (2, 3), from the picture to the crop.
+        mask: (s, s), what else limits the crop's share, 0 to 1.
+    """
     region = region_around([points], target.shape[0], target.shape[1], MARGIN)
     alpha = paste_alpha(points, region, look, matrix, made.shape[0])
+    if mask is not None:
+        alpha *= np.clip(from_crop(mask, matrix, region), 0.0, 1.0)
     around = target[region.rows, region.columns]
+    if look.keep_occluders:
+        local = (points - [region.left, region.top, 0.0]).astype(np.float32)
+        alpha *= 1.0 - occluder_share(around, lay(local, region.height, region.width), memory)
     return blend(from_crop(made, matrix, region), alpha, Painted(region, around, np.zeros(alpha.shape, bool), alpha))
 
 

@@ -119,13 +119,7 @@ def register(models_dir: Path, offer: Offer, *, accepted: bool) -> ModelEntry:
 
 def check(models_dir: Path, offer: Offer) -> dict[str, Any]:
     """Everything about an offer but its licence; gives the parameters, parsed. Raises as `register` does."""
-    if not NAME.fullmatch(offer.name) or offer.name == MeshEngine.name:
-        detail = f"{offer.name!r} cannot be a model's name; use small letters, digits, dots and dashes."
-        raise LikenessError("INVALID_FIELD", detail, field="name")
-    registry = Registry(models_dir)
-    if offer.name in registry.names() and registry.entry(offer.name).kind is None:
-        detail = f"{offer.name!r} is a model that the platform itself uses; take another name."
-        raise LikenessError("ALREADY_EXISTS", detail, field="name")
+    check_name(Registry(models_dir), offer.name)
     if offer.file.suffix != ".onnx" or not offer.file.is_file():
         detail = f"{offer.file} is not an .onnx file; PyTorch checkpoints must be exported to ONNX first."
         raise LikenessError("MODEL_INVALID", detail)
@@ -135,6 +129,16 @@ def check(models_dir: Path, offer: Offer) -> dict[str, Any]:
         detail = f"{offer.file.name} keeps weights in other files; save it as one file (onnx.save_model does so)."
         raise LikenessError("MODEL_INVALID", detail)
     return parsed
+
+
+def check_name(registry: Registry, name: str) -> None:
+    """Raises LikenessError INVALID_FIELD or ALREADY_EXISTS when a model of one's own cannot be called so."""
+    if not NAME.fullmatch(name) or name == MeshEngine.name:
+        detail = f"{name!r} cannot be a model's name; use small letters, digits, dots and dashes."
+        raise LikenessError("INVALID_FIELD", detail, field="name")
+    if name in registry.names() and registry.entry(name).kind is None:
+        detail = f"{name!r} is a model that the platform itself uses; take another name."
+        raise LikenessError("ALREADY_EXISTS", detail, field="name")
 
 
 def _stored_text(models_dir: Path, entry: ModelEntry) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from services.faceswap.neural_align import alignment, crop, five_points, layout_
 from services.faceswap.neural_boost import join_phases, split_phases
 from services.faceswap.neural_embed import FaceEmbedder
 from services.faceswap.neural_session import Compute, OnnxNet, choose_providers
-from services.faceswap.template import template
+from services.faceswap.template import FACE_OVAL, template
 
 CPU = Compute()
-ALL = Look(feather=0.05)
+ALL = Look(feather=0.05, keep_occluders=False)  # the picture of these tests shows no skin
 
 
 def face_points(centre: tuple[float, float] = (160, 130), width: float = 90.0, turn_deg: float = 8.0) -> Any:
@@ -173,13 +174,14 @@ def test_regions_add_up_to_the_face(engine: NeuralEngine, picture: Any) -> None:
     points = face_points()
     person = engine.prepare([View(picture, points)])
     alphas = {
-        part: engine.paint(person, picture, points, Look(regions=frozenset({part}))).alpha for part in FACE_REGIONS
+        part: engine.paint(person, picture, points, replace(ALL, regions=frozenset({part}))).alpha
+        for part in FACE_REGIONS
     }
-    whole = engine.paint(person, picture, points, Look()).alpha
+    whole = engine.paint(person, picture, points, ALL).alpha
     assert np.abs(sum(alphas.values()) - whole).max() < 0.3 and abs((sum(alphas.values()) - whole).mean()) < 0.01
     areas = {part: float(alpha.sum() / whole.sum()) for part, alpha in alphas.items()}
     assert areas["skin"] > 0.5 and all(0.005 < area < 0.3 for part, area in areas.items() if part != "skin")
-    region = engine.paint(person, picture, points, Look()).region
+    region = engine.paint(person, picture, points, ALL).region
     nose = np.round(points[4, :2] - [region.left, region.top]).astype(int)
     assert alphas["nose"][nose[1], nose[0]] > 0.9 > 0.1 > alphas["skin"][nose[1], nose[0]]
 
@@ -297,3 +299,19 @@ def test_providers() -> None:
     assert choose_providers(("cpu",), every) == every[2:]
     with pytest.raises(LikenessError, match="offers cpu"):
         choose_providers(("cuda",), every[2:])
+
+
+def test_what_lies_before_the_face_stays_there(folder: Path) -> None:
+    """A blue box over the cheek and jaw of a face of even skin: kept unless it is asked to be painted over."""
+    engine = NeuralEngine("tiny", SwapNet(folder / "swapper.onnx", CPU), FaceEmbedder(folder / "embedder.onnx", CPU))
+    points = face_points((160, 130), 110, 0)
+    picture = np.full((300, 320, 3), (60, 60, 60), np.uint8)
+    cv2.fillPoly(picture, [np.rint(points[list(FACE_OVAL), :2]).astype(np.int32)], (120, 150, 205))
+    picture[150:260, 60:130] = (200, 60, 30)
+    person = engine.prepare([View(picture, points)])
+    kept, over = (engine.paint(person, picture, points, Look(keep_occluders=keep)) for keep in (True, False))
+    left, top = kept.region.left, kept.region.top
+    rows = slice(165 - top, 195 - top)
+    box, cheek = (rows, slice(100 - left, 120 - left)), (rows, slice(190 - left, 210 - left))
+    assert kept.alpha[box].max() < 0.1 and over.alpha[box].min() > 0.9
+    assert kept.alpha[cheek].min() > 0.9
