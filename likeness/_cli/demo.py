@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -11,6 +11,16 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from likeness._cli.options import Json
 from likeness._cli.output import complain, errors, print_json, print_table, progress_bar, say
 from likeness._stack import StackEvent, State
+
+FILES: Final = (
+    "speech.wav",
+    "speech.png",
+    "swap.png",
+    "swap_compared.png",
+    "film.mp4",
+    "film_compared.png",
+    "report.json",
+)
 
 
 def demo(
@@ -67,12 +77,23 @@ def _show(report: dict[str, Any], out: Path) -> None:
             ("face to source", _number(face["distance_to_source"], 2), "dlib distance; below 0.6 is the same person"),
             ("face to target", _number(face["distance_to_target"], 2), "the same to the face it replaced"),
         ]
+    film = report["film"]
     rows += [
+        ("film", f"{film['frames']} frames", f"{film['width_px']} x {film['height_px']}, one face"),
+        ("film, per second", f"{film['frames_per_second']:.1f} frames", "from request to finished file"),
         ("memory, idle", f"{memory_mb['together']:.0f} MB", "four stages and the gateway"),
         ("everything took", f"{timings_s['total']:.1f} s", f"of which start {timings_s['stack_start']:.1f} s"),
     ]
     print_table("Likeness demo", ("what", "measured", ""), rows, empty="")
-    for name in ("speech.wav", "speech.png", "swap.png", "swap_compared.png", "report.json"):
+    for name in (
+        "speech.wav",
+        "speech.png",
+        "swap.png",
+        "swap_compared.png",
+        "film.mp4",
+        "film_compared.png",
+        "report.json",
+    ):
         say(f"  {out / name}")
 
 

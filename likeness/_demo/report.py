@@ -51,6 +51,7 @@ def write_report(output: DemoOutput) -> dict[str, Any]:
             "swapped": [dict(face) for face in output.swap.faces],
             "seconds": output.swap.seconds,
         },
+        "film": dict(output.film.figures),
         "timings_s": output.timings_s,
         "idle_memory_mb": {item.name: round(item.size_bytes / 1e6, 1) for item in output.memory}
         | {"together": round(sum(item.size_bytes for item in output.memory) / 1e6, 1)},

@@ -15,8 +15,10 @@ import numpy as np
 
 from likeness._client import Client
 from likeness._demo.chart import draw_speech
+from likeness._demo.film import make_film, some_frames
 from likeness._demo.pictures import ASTRONAUT, GUEST, DemoPicture, side_by_side
 from likeness._stack import LOOPBACK, ProcessMemory, Stack, StackEvent, free_ports, local_servers
+from likeness._swaps import SwapJob
 from likeness._types import Speech, Swap, Voice
 from services.common.audio import FloatArray
 from services.common.decode import decode_audio, decode_picture
@@ -24,6 +26,7 @@ from services.common.settings import REPOSITORY_ROOT
 
 PERSONA: Final = REPOSITORY_ROOT / "examples" / "persona" / "persona.flac"
 SENTENCE: Final = "Nobody has ever said these words. A program learned my voice from ten seconds of sound."
+FILM_TIMEOUT_S: Final = 300.0
 START_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles the numba kernels
 SOURCE: Final[DemoPicture] = GUEST
 TARGET: Final[DemoPicture] = ASTRONAUT
@@ -37,13 +40,15 @@ class DemoOutput:
     voice: Voice
     speech: Speech
     swap: Swap
+    film: SwapJob
     samples: FloatArray  # (n,), 16 kHz
     memory: list[ProcessMemory]
     timings_s: dict[str, float] = field(default_factory=dict)
 
 
 def run_demo(folder: Path, *, on_step: Callable[[str], None], on_event: Callable[[StackEvent], None]) -> DemoOutput:
-    """Runs it all and writes speech.wav, speech.png, swap.png and swap_compared.png (source, target, result).
+    """Runs it all and writes speech.wav, speech.png, swap.png, swap_compared.png (source, target, result), film.mp4 and
+    film_compared.png (moments of it, before and after).
 
     The stack is one of its own, with an empty data folder and free ports, so that it disturbs none that runs; its logs
     are kept in `folder`/logs.
@@ -111,7 +116,18 @@ def _walk(
     (folder / "swap.png").write_bytes(swap.picture)
     compared = [SOURCE.pixels(), TARGET.pixels(), decode_picture(swap.picture)]
     (folder / "swap_compared.png").write_bytes(side_by_side(compared))
-    return DemoOutput(folder, voice, speech, swap, np.asarray(samples, np.float32), memory, timings_s)
+
+    on_step("Swapping the face in a film")
+    film_path = folder / "film.mp4"
+    with tempfile.TemporaryDirectory(prefix="likeness-film-") as scratch:
+        original = Path(scratch) / "target.mp4"
+        make_film(TARGET, original)
+        with timed(timings_s, "film"):
+            film = client.swaps.create(face=face.id, target=original).wait(FILM_TIMEOUT_S)
+        film.save(film_path)
+        moments = [np.vstack(pair) for pair in zip(some_frames(original, 4), some_frames(film_path, 4), strict=True)]
+    (folder / "film_compared.png").write_bytes(side_by_side(moments))
+    return DemoOutput(folder, voice, speech, swap, film, np.asarray(samples, np.float32), memory, timings_s)
 
 
 @contextmanager
