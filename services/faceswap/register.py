@@ -123,12 +123,20 @@ def check(models_dir: Path, offer: Offer) -> dict[str, Any]:
     if offer.file.suffix != ".onnx" or not offer.file.is_file():
         detail = f"{offer.file} is not an .onnx file; PyTorch checkpoints must be exported to ONNX first."
         raise LikenessError("MODEL_INVALID", detail)
-    parsed = check_kind(offer.file, offer.kind, offer.parameters)
-    graph = onnx.load(str(offer.file), load_external_data=False).graph
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
-        detail = f"{offer.file.name} keeps weights in other files; save it as one file (onnx.save_model does so)."
+    _check_whole(offer.file)
+    return check_kind(offer.file, offer.kind, offer.parameters)
+
+
+def _check_whole(file: Path) -> None:
+    """Refuses a network that names other files: they would not be hashed, and could be any on this machine."""
+    try:
+        graph = onnx.load(str(file), load_external_data=False).graph
+    except Exception as error:  # protobuf's DecodeError, of which it has several
+        raise LikenessError("MODEL_INVALID", f"{file.name} cannot be read as an ONNX network: {error}") from error
+    constants = [attribute.t for node in graph.node for attribute in node.attribute]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in [*graph.initializer, *constants]):
+        detail = f"{file.name} keeps weights in other files; save it as one file (onnx.save_model does so)."
         raise LikenessError("MODEL_INVALID", detail)
-    return parsed
 
 
 def check_name(registry: Registry, name: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import faceswap_networks as networks
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,6 +25,7 @@ from services.faceswap.neural_boost import join_phases, split_phases
 from services.faceswap.neural_embed import FaceEmbedder
 from services.faceswap.neural_session import Compute, OnnxNet, choose_providers
 from services.faceswap.template import FACE_OVAL, template
+from tests.unit import faceswap_networks as networks
 
 CPU = Compute()
 ALL = Look(feather=0.05, keep_occluders=False)  # the picture of these tests shows no skin
