@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,9 @@ from services.common.server import StageServer
 from services.common.settings import StageSettings
 
 StartStage = Callable[..., StageServer]
+
+# The search for a voice takes half a minute; tests that are not about it are content with one round.
+os.environ.setdefault("LIKENESS_CALIBRATION_ROUNDS", "1")
 
 
 @pytest.fixture

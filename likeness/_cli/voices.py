@@ -25,13 +25,16 @@ def enrol(
         ),
     ],
     consent: Annotated[str, typer.Option(help="Id of the voice consent.", show_default=False)],
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Leave out the search for the likest voice: seconds, not half a minute.")
+    ] = False,
     as_json: Json = False,
     url: Url = URL,
     api_key: ApiKey = None,
 ) -> None:
     """Make a voice from a recording."""
     with Client(url, api_key) as client, working(f"Enrolling {name}"):
-        voice = client.voices.enrol(name, sample, consent=consent)
+        voice = client.voices.enrol(name, sample, consent=consent, fast=fast)
     if as_json:
         print_json(voice)
         return

@@ -6,9 +6,11 @@ on how large the others are. Beyond the tempo that the network speaks well, time
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final
 
 import numpy as np
@@ -25,7 +27,10 @@ SPOKEN_SPEED_RANGE: Final = (0.7, 1.5)  # what the network is asked for; the res
 PITCH_SHIFT_RANGE: Final = (-12.0, 12.0)
 FIRST_CHUNK_FRAMES: Final = 24  # 0.3 s: soon to be heard
 CHUNK_FRAMES: Final = 60
+REMEMBERED_FRAMES: Final = 16_000  # 200 s of speech, 5 MB
 STYLE: Final = "rms"  # of the learned ways of speaking the clearest by far, for speakers of any pitch
+
+_PhraseKey = tuple[tuple[str, ...], float, tuple[int, int], int]  # symbols, tempo, seed, frames per chunk
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,16 @@ class FrameChunk:
 
 
 class Synthesizer:
-    """Speaks. One instance serves any number of threads."""
+    """Speaks. One instance serves any number of threads.
+
+    The frames of a phrase before they get a speaker are remembered for a while: who says the same again in another
+    voice, as the search for a voice's calibration does, pays only for the voice.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._spoken: OrderedDict[_PhraseKey, FloatArray] = OrderedDict()  # normalised frames, last used last
+        self._lock = threading.Lock()
 
     def synthesize(
         self,
@@ -117,7 +128,8 @@ class Synthesizer:
                 last = phrase is sentence[-1]
                 seed = (options.seed, phrase_number)
                 phrase_number += 1
-                pieces = squeezed(self._phrase_frames(code, seed, chunk_frames), code.frame_count, squeeze)
+                key = (phrase.sequence.symbols, spoken_speed, seed, chunk_frames)
+                pieces = squeezed(self._remembered(key, code), code.frame_count, squeeze)
                 pause = space.silence(_pause_frames(phrase, options.speed))
                 for frames, final in _mark_last(pieces):
                     acoustic = space(frames)
@@ -129,6 +141,26 @@ class Synthesizer:
                         words=tuple(words),
                     )
                     words = []
+
+    def _remembered(self, key: _PhraseKey, phrase: EncodedPhrase) -> Iterator[FloatArray]:
+        """The same as `_phrase_frames`, made only once while it is remembered."""
+        seed, chunk_frames = key[2:]
+        with self._lock:
+            known = self._spoken.get(key)
+            if known is not None:
+                self._spoken.move_to_end(key)
+        if known is not None:
+            edges = [0, *range(min(FIRST_CHUNK_FRAMES, len(known)), len(known), chunk_frames), len(known)]
+            yield from (known[start:stop] for start, stop in pairwise(edges) if stop > start)
+            return
+        made = []
+        for frames in self._phrase_frames(phrase, seed, chunk_frames):
+            made.append(frames)
+            yield frames
+        with self._lock:
+            self._spoken[key] = np.concatenate(made)
+            while len(self._spoken) > 1 and sum(map(len, self._spoken.values())) > REMEMBERED_FRAMES:
+                self._spoken.popitem(last=False)
 
     def _phrase_frames(self, phrase: EncodedPhrase, seed: tuple[int, int], chunk_frames: int) -> Iterator[FloatArray]:
         """Refined normalised frames of a phrase, chunk by chunk."""

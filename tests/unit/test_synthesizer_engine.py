@@ -49,6 +49,19 @@ def test_a_stream_equals_the_whole_frame_by_frame(synthesizer: Synthesizer, spea
         np.testing.assert_allclose(streamed, at_once, atol=2e-4)
 
 
+def test_what_was_spoken_before_is_spoken_alike(network: Network, speaker: SpeakerProfile) -> None:
+    synthesizer, other = Synthesizer(network), replace(speaker, formant_warp=1.1, log_f0_median=5.3)
+    first = [chunk.frames for chunk in synthesizer.synthesize(TEXT, speaker)]
+    again = [chunk.frames for chunk in synthesizer.synthesize(TEXT, speaker)]
+    assert [len(frames) for frames in first] == [len(frames) for frames in again]
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(again))
+    remembered = whole(synthesizer.synthesize(TEXT, other))
+    np.testing.assert_array_equal(remembered, whole(Synthesizer(network).synthesize(TEXT, other)))
+    assert not np.array_equal(remembered, np.concatenate(first))
+    seeded = whole(synthesizer.synthesize(TEXT, speaker, SpeechOptions(seed=5)))
+    assert not np.array_equal(seeded, np.concatenate(first))
+
+
 def test_frames_are_those_of_the_contract(synthesizer: Synthesizer, speaker: SpeakerProfile) -> None:
     frames = whole(synthesizer.synthesize(TEXT, speaker))
     assert frames.shape[1] == FRAME_CHANNELS

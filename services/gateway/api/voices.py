@@ -44,6 +44,9 @@ class VoiceIn(FormBody):
         json_schema_extra=_FILES,
     )
     file: list[UploadFile] | None = Field(None, description="Another name of audio_sample.", json_schema_extra=_FILES)
+    calibration: Literal["full", "fast"] = Field(
+        "full", description="fast leaves out the search for the likest voice: seconds instead of half a minute."
+    )
     type: Literal["audio_sample"] = Field("audio_sample", description="As in OpenAI's API; voices come from samples.")
 
     @model_validator(mode="after")
@@ -73,10 +76,13 @@ class TrialOut(BaseModel):
 
 
 class CalibrationOut(BaseModel):
-    """How the formant warp was found."""
+    """How the voice was adjusted to the recording."""
 
     warp: float
-    similarity: float
+    similarity: float = Field(description="Cosine, on sentences that the search did not use where there was one.")
+    similarity_before: float | None = Field(None, description="The same before the search; null without one.")
+    correction: list[float] = Field(default_factory=list, description="What the search found; empty: nothing better.")
+    proposals: int = Field(0, description="Trials of the search.")
     engine: str
     trials: list[TrialOut]
 
@@ -120,7 +126,7 @@ def show_voice(voice: Voice) -> VoiceOut:
 @bp.output(VoiceOut, status_code=201)
 @bp.doc(
     summary="Enrol a voice",
-    description="Needs a live voice consent. Takes a few seconds: the voice is calibrated by speaking a sentence.",
+    description="Needs a live voice consent. Takes up to half a minute: the voice is adjusted by speaking sentences.",
     operation_id="create_voice",
 )
 @fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", *CONSENT, *MEDIA, *STAGE)
@@ -131,6 +137,7 @@ def create_voice(body: VoiceIn) -> VoiceOut:
         consent_id=body.consent,
         clips=[upload.read() for upload in uploads or []],
         clips_field=field,
+        fast=body.calibration == "fast",
     )
     voice = enrol_voice(current_gateway(), order, tenant=current_tenant(), request_id=current_request_id())
     return show_voice(voice)

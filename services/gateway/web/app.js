@@ -119,7 +119,7 @@ $("#record").addEventListener("click", async (event) => {
 });
 
 // --- the four forms ---
-onSubmit($("#voice-form"), "Listening and calibrating; this takes a few seconds …", async (data) => {
+onSubmit($("#voice-form"), "Listening and calibrating; this takes up to half a minute …", async (data) => {
   const upload = new FormData();
   const files = data.getAll("audio_sample").filter((file) => file.size);
   if (!files.length && recording) files.push(recording);
