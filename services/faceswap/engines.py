@@ -17,6 +17,7 @@ from services.faceswap.neural import NeuralEngine
 from services.faceswap.neural_kinds import ENHANCER, SWAPPER, embedder_of, load_embedder, load_enhancer, load_swapper
 from services.faceswap.neural_session import Compute
 from services.faceswap.person_engine import PERSON, PersonEngine
+from services.faceswap.recogniser import FaceRecogniser
 from services.faceswap.weights import load_recogniser
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class Engines:
     def __init__(self, registry: Registry, *, threads: int = 1, providers: Sequence[str] = ()) -> None:
         self._registry = registry
         self._compute = Compute(threads, tuple(providers))
-        self._loaded: dict[object, object] = {}
+        self._engines: dict[tuple[str, int, str], FaceEngine] = {}
+        self._parts: dict[object, object] = {}  # what several engines share
         self._lock = threading.RLock()
 
     def names(self) -> list[str]:
@@ -66,8 +68,12 @@ class Engines:
         if enhancer and enhancer not in self.enhancers():
             raise unknown("enhancer", enhancer, self.enhancers())
         name = name or MESH
-        with self._lock:
-            return self._once((name, pixel_boost, enhancer), lambda: self._make(name, pixel_boost, enhancer))
+        key = (name, pixel_boost if name in self._registry.of_kind(SWAPPER) else 1, enhancer)
+        engine = self._engines.get(key)
+        if engine is None:  # who asks for one that is there does not wait while another is read
+            with self._lock:
+                engine = self._engines[key] = self._engines.get(key) or self._make(*key)
+        return engine
 
     def _make(self, name: str, pixel_boost: int, enhancer: str) -> FaceEngine:
         if enhancer:
@@ -85,14 +91,14 @@ class Engines:
     def _describe(self, view: View) -> FloatArray:
         """The recogniser's numbers of a view; read when a person model first asks for them."""
         with self._lock:
-            recogniser = self._once("recogniser", lambda: load_recogniser(self._registry))
+            recogniser = self._once(FaceRecogniser, lambda: load_recogniser(self._registry))
         return recogniser.descriptor(view.picture, Mesh(view.points, 1.0))
 
     def _once(self, key: object, make: Callable[[], T]) -> T:
         """What was made under a key, or is made now."""
-        if key not in self._loaded:
-            self._loaded[key] = make()
-        return self._loaded[key]  # type: ignore[return-value]
+        if key not in self._parts:
+            self._parts[key] = make()
+        return self._parts[key]  # type: ignore[return-value]
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> LikenessError:

@@ -14,7 +14,7 @@ from services.faceswap.face_engine import FACE_REGIONS, FaceRegion, Look
 from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
 from services.faceswap.neural_align import Matrix
-from services.faceswap.template import FACE_OVAL, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
+from services.faceswap.template import FACE_OVAL, LEFT_BROW, LEFT_EYE, NOSE_OUTLINE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 from services.faceswap.warp import Region
 
 OUTLINE_SCALE: Final = 1.04  # a network moves the outline a little; the mesh ends just inside of it
@@ -40,7 +40,8 @@ def outline_mask(points: Points, region: Region, feather_px: float) -> FloatArra
     """1 inside the face's outline, 0 outside, a smooth ramp of `feather_px` within the border (h, w)."""
     oval = np.asarray(points, np.float64)[list(FACE_OVAL), :2]
     centre = oval.mean(axis=0)
-    inside = _filled([centre + OUTLINE_SCALE * (oval - centre)], region)
+    # The nose of a turned head reaches beyond the oval.
+    inside = _filled([centre + OUTLINE_SCALE * (oval - centre), _hull(points, NOSE_OUTLINE)], region)
     depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5)
     ramp = np.clip(depth / max(feather_px, 1.0), 0.0, 1.0)
     mask: FloatArray = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
