@@ -35,7 +35,7 @@ FloatArray = NDArray[np.float32]
 
 TURN_DEG: Final = 12.0
 NECK: Final = (0.0, 0.35, 0.9)  # what the head turns about, in the template's frame
-GRID: Final = 56  # cells across a face's surroundings on which the warp is computed
+GRID: Final = 44  # cells across a face's surroundings on which the warp is computed
 REACH: Final = 0.55  # of a face's size around it: there the warp ends
 FACE_SHARE: Final = 0.42  # of the frame's (or panel's) shorter side that a face takes
 PAN, ZOOM, ROLL_DEG = 0.06, 0.08, 4.0  # of the camera: in frame sides, share, degrees
@@ -128,7 +128,6 @@ class _Panel:
         self._phases = random.uniform(0, 2 * np.pi, 8)
         low, high = head.points[:, :2].min(axis=0), head.points[:, :2].max(axis=0)
         size, centre = float((high - low).max()), (low + high) / 2
-        # Enlarged once, smoothly, to what the camera will need.
         scale = FACE_SHARE * min(width_px * 1.2, height_px) / size
         to_room = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
         side = np.array([width_px, height_px]) * (1 + 2 * PAN + ZOOM + 0.1)
@@ -225,7 +224,9 @@ def _warped(picture: Picture, still: NDArray[np.floating], moved: NDArray[np.flo
     last = np.clip(np.ceil(high + REACH * size).astype(int), first + 1, [width, height])
     x, y = np.meshgrid(np.linspace(first[0], last[0] - 1, GRID), np.linspace(first[1], last[1] - 1, GRID))
     at = np.stack([x.ravel(), y.ravel()], axis=1)
-    distances = ((at[:, np.newaxis] - moved[np.newaxis, :, :2]) ** 2).sum(axis=2)
+    points = moved[:, :2]
+    distances = (at**2).sum(axis=1)[:, np.newaxis] + (points**2).sum(axis=1) - 2 * at @ points.T
+    distances = np.maximum(distances, 0.0).astype(np.float32)
     sigma = 0.03 * size
     weights = np.exp(-distances / (2 * sigma**2)) + 1e-4 / (1 + distances / sigma**2) ** 2
     back = weights @ (still - moved)[:, :2] / weights.sum(axis=1, keepdims=True)

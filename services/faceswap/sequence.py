@@ -13,9 +13,10 @@ from services.faceswap.detector import Picture
 from services.faceswap.face_engine import Look, Memory, Painted
 from services.faceswap.finder import Face
 from services.faceswap.litert import FloatArray
+from services.faceswap.pieces import Piece
 from services.faceswap.selection import Person, choose
 from services.faceswap.swapper import FaceSwapper
-from services.faceswap.tracker import FaceTracker, Piece, Track, Tracked, cut_around
+from services.faceswap.tracker import FaceTracker, Track, Tracked
 
 RECONSIDER_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # age of a track at which a reference is compared with it again
 
@@ -109,7 +110,7 @@ class SequenceSwapper:
             choice = self._choices[track.id]
             painted = piece = None
             if paint and choice.person is not None:
-                piece = cut_around(canvas, track.points)
+                piece = self._tracker.piece(canvas, track)
                 painted = self._paint(canvas, piece, track, choice)
             mesh = replace(track.mesh, points=track.points)
             faces.append(SwappedTrack(track.id, replace(track.face, mesh=mesh), choice.person, painted, piece))

@@ -35,7 +35,7 @@ class Euro:
 PLACE: Final = Euro(1.5, 30.0)
 SIZE: Final = Euro(1.0, 20.0)
 TURN: Final = Euro(1.5, 15.0)
-SHAPE: Final = Euro(1.5, 20.0)
+SHAPE: Final = Euro(1.0, 15.0)
 
 
 def _share(cutoff_hz: Points | float, step_s: float) -> Points | float:

@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 
 from services.faceswap.canvas import Canvas
-from services.faceswap.detector import Detection, Picture
 from services.faceswap.finder import MIN_MESH_SCORE, Face, FaceFinder
 from services.faceswap.litert import FloatArray
 from services.faceswap.mesh import Mesh
+from services.faceswap.pieces import Piece, cut_around, detection_of
 from services.faceswap.recogniser import FaceRecogniser, distance
 from services.faceswap.shots import CutDetector
 from services.faceswap.smoothing import MeshSmoother
@@ -26,7 +26,7 @@ KEEP_SCORE: Final = 0.5  # of the mesh network: a face that is followed may be l
 KEEP_LOST_S: Final = 0.6  # a lost face found within this time is the same track
 LOOK_EVERY_S: Final = 0.5  # for new faces, while some are followed
 SEARCH_EVERY_S: Final = 0.12  # while none is, or one was lost
-SURROUNDINGS: Final = 0.75  # of a face's longer side, on each side of its box: what is cut out of the frame
+CROWDED: Final = 1.8  # from which what is painted on one may reach into the other's surroundings
 NEAR: Final = 1.1  # distance of two faces, in their mean size, from which they can be mixed up
 MAX_JUMP: Final = 0.5  # of a face's size, further than expected: from one frame to the next this is another face
 MAX_GROWTH: Final = 1.35
@@ -52,6 +52,8 @@ class Track:
     lost_since_s: float | None = None
     descriptor: FloatArray | None = None
     near_others: bool = False
+    crowded: bool = False
+    piece: Piece | None = None  # of the frame in which it was last looked for
     motion: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per second
     smoother: MeshSmoother = field(default_factory=MeshSmoother)
 
@@ -63,23 +65,6 @@ class Track:
     def face(self) -> Face:
         """As if it had been found in a picture."""
         return Face(detection_of(self.mesh), self.mesh)
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A rectangle that was cut out of a frame around a face."""
-
-    left: int
-    top: int
-    picture: Picture
-
-    def inside(self, points: FloatArray) -> FloatArray:
-        """Points of the frame as points of the piece."""
-        return (points - np.array([self.left, self.top, 0], np.float32)).astype(np.float32)
-
-    def outside(self, points: FloatArray) -> FloatArray:
-        """Points of the piece as points of the frame."""
-        return (points + np.array([self.left, self.top, 0], np.float32)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +114,11 @@ class FaceTracker:
         seen = tuple(track for track in self._tracks if track.lost_since_s is None)
         return Tracked(seen, tuple(track for track in born if track.lost_since_s is None), cut)
 
-    def piece(self, canvas: Canvas, points: FloatArray) -> Piece:
-        """The face at `points` with its surroundings."""
-        return cut_around(canvas, points)
+    def piece(self, canvas: Canvas, track: Track) -> Piece:
+        """A track that is seen with its surroundings, as they are in the frame now."""
+        if track.piece is None or track.crowded or not track.piece.holds(track.points, canvas):
+            return cut_around(canvas, track.points)
+        return track.piece
 
     def descriptor(self, canvas: Canvas, track: Track) -> FloatArray:
         """The recogniser's numbers (128,) of a track that is seen; taken now unless they are known."""
@@ -146,7 +133,7 @@ class FaceTracker:
         expected = track.mesh.points.copy()
         if step_s <= KEEP_LOST_S:
             expected[:, :2] += track.motion * min(step_s, 0.1)
-        piece = cut_around(canvas, expected)
+        piece = track.piece = cut_around(canvas, expected)
         found = self._finder.mesh.follow(piece.picture, piece.inside(expected), mirrored=self._mirrored)
         mesh = Mesh(piece.outside(found.points), found.score)
         jump = np.linalg.norm(_middle(mesh.points) - _middle(expected)) / track.size_px
@@ -192,6 +179,8 @@ class FaceTracker:
         for part in self._parts(first):
             known = [track.mesh for track in seen] + [face.mesh for face in faces]
             faces += self._finder.find_fast(whole, known, part=part)
+        if first and not faces:
+            faces = self._finder.find(whole)  # also aslant and upside down
         faces = [face for face in faces if face.size_px >= MIN_FACE_PX]
         return [track for face in faces if (track := self._welcome(face, lost, canvas, time_s)) is not None]
 
@@ -241,6 +230,7 @@ class FaceTracker:
         near = {t.id: [o for o in seen if o is not t and _apart(t, o) < NEAR] for t in seen}
         parted = [track for track in seen if track.near_others and not near[track.id]]
         for track in seen:
+            track.crowded = any(other is not track and _apart(track, other) < CROWDED for other in seen)
             if near[track.id] and not track.near_others:
                 self.descriptor(canvas, track)
             track.near_others = bool(near[track.id])
@@ -259,31 +249,11 @@ class FaceTracker:
                 kept = _distance(a, found[a.id]) + _distance(b, found[b.id])
                 swapped = _distance(a, found[b.id]) + _distance(b, found[a.id])
                 if swapped < kept - SWITCH_MARGIN:
-                    for name in ("mesh", "points", "motion", "smoother"):
+                    for name in ("mesh", "points", "motion", "smoother", "piece"):
                         ours, theirs = getattr(a, name), getattr(b, name)
                         setattr(a, name, theirs)
                         setattr(b, name, ours)
                     found[a.id], found[b.id] = found[b.id], found[a.id]
-
-
-def cut_around(canvas: Canvas, points: FloatArray) -> Piece:
-    """A face at `points` of the frame, with its surroundings as far as the frame goes."""
-    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
-    margin = SURROUNDINGS * float((high - low).max())
-    left, top = (int(np.clip(v, 0, n - 2)) for v, n in zip(low - margin, (canvas.width, canvas.height), strict=True))
-    right = int(np.clip(high[0] + margin + 1, left + 2, canvas.width))
-    bottom = int(np.clip(high[1] + margin + 1, top + 2, canvas.height))
-    left, top = left - left % 2, top - top % 2  # colour is stored for squares of 2 x 2 pixels
-    right, bottom = min(right + right % 2, canvas.width), min(bottom + bottom % 2, canvas.height)
-    return Piece(left, top, canvas.cut(left, top, right - left, bottom - top))
-
-
-def detection_of(mesh: Mesh) -> Detection:
-    """What a detector would have said of a mesh."""
-    points = mesh.points[:, :2]
-    eyes = [points[[33, 133]].mean(axis=0), points[[263, 362]].mean(axis=0)]
-    keypoints = np.stack([*eyes, points[1], points[[13, 14]].mean(axis=0), points[234], points[454]])
-    return Detection(*mesh.box, mesh.score, keypoints.astype(np.float32))
 
 
 def _middle(points: FloatArray) -> FloatArray:
