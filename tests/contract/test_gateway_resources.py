@@ -507,12 +507,12 @@ def test_ready_when_all_stages_serve(client: FlaskClient) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/live", "/docs"])
 def test_pages_need_nothing_from_elsewhere(client: FlaskClient, path: str) -> None:
     page = client.get(path)
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
-    for name in ("style.css", "app.js", "docs.js"):
+    for name in ("style.css", "app.js", "swap.js", "live.js", "docs.js"):
         asset = client.get(f"/web/{name}")
         assert asset.status_code == 200
         assert "http://" not in asset.text.replace("http://www.w3.org", "")

@@ -109,7 +109,8 @@ def test_specification_is_openapi_31_and_complete(app: Any) -> None:
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
     pages = {("/", "get"), ("/docs", "get"), ("/openapi.json", "get"), ("/problems/{name}", "get")}
-    assert served - described == pages | {("/web/{filename}", "get")}
+    pages |= {("/live", "get"), ("/web/{filename}", "get")}
+    assert served - described == pages | {("/v1/swaps/live", "get")}, "a WebSocket is no operation of OpenAPI"
     assert described <= served
 
 

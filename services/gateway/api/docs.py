@@ -1,4 +1,5 @@
-"""The pages: /, a small workbench; /docs, the API rendered from /openapi.json; /problems/..., what a failure means."""
+"""The pages: /, a small workbench; /live, camera to canvas; /docs, the API rendered from /openapi.json; /problems/...,
+what a failure means."""
 
 from __future__ import annotations
 
@@ -20,6 +21,11 @@ _POLICY: Final = (
 @bp.get("/")
 def workbench() -> Response:
     return _page("index.html")
+
+
+@bp.get("/live")
+def live_page() -> Response:
+    return _page("live.html")
 
 
 @bp.get("/docs")

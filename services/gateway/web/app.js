@@ -171,7 +171,7 @@ async function finishedJob(id) {
 
 onSubmit($("#face-form"), "Looking for the face …", async (data) => {
   const upload = new FormData();
-  upload.append("picture", data.get("picture"));
+  data.getAll("picture").forEach((picture) => upload.append("picture", picture));
   upload.append("name", data.get("name"));
   upload.append("consent", await consentFor("/v1/face_consents", data));
   const face = await (await call("/v1/faces", { method: "POST", body: upload })).json();
@@ -182,30 +182,14 @@ onSubmit($("#face-form"), "Looking for the face …", async (data) => {
   return `${face.name} is enrolled.${several}`;
 });
 
-onSubmit($("#swap-form"), "Swapping …", async (data) => {
-  const swap = await (await call("/v1/swaps", { method: "POST", body: data })).json();
-  const picture = $("#swapped");
-  picture.src = swap.media_url;
-  picture.parentElement.hidden = false;
-  const distance = (value) => (value === null ? "not measurable" : value.toFixed(2));
-  const figures = { "took": `${swap.figures.seconds.toFixed(2)} s`, "faces": String(swap.figures.faces.length) };
-  const [first] = swap.figures.faces;
-  if (first) {
-    figures["distance to source"] = distance(first.distance_to_source);
-    figures["distance to target"] = distance(first.distance_to_target);
-  }
-  showFigures($("#swap-figures"), figures);
-  return "Done. Distances below 0.6 count as the same person.";
-});
-
 for (const input of document.querySelectorAll("input[type=file][accept^='image']")) {
   input.addEventListener("change", () => {
     const preview = $(`.preview[data-of=${input.name}]`, input.form);
     const [file] = input.files;
-    if (file) preview.src = URL.createObjectURL(file);
-    preview.hidden = !file;
-    if (preview.parentElement.tagName === "FIGURE") preview.parentElement.hidden = !file;
-    if (input.name === "target") $("#swapped").parentElement.hidden = true;
+    const shown = Boolean(file) && file.type.startsWith("image/");
+    if (shown) preview.src = URL.createObjectURL(file);
+    preview.hidden = !shown;
+    if (preview.parentElement.tagName === "FIGURE") preview.parentElement.hidden = !shown;
   });
 }
 
@@ -216,6 +200,7 @@ async function refresh() {
   const consents = new Map([...voiceConsents, ...faceConsents].map((consent) => [consent.id, consent]));
   fillSelect($("#speak-form").elements.voice, voices, "enrol a voice first");
   fillSelect($("#swap-form").elements.face, faces, "enrol a face first");
+  fillSelect($("#swap-form").elements.reference_face, faces, "enrol a face first");
   const rows = [
     ...voices.map((voice) => likenessRow(voice, consents.get(voice.consent), "/v1/audio/voices", "/v1/audio/voice_consents",
       voice.similarity === null ? "" : `likeness ${voice.similarity.toFixed(2)}`)),

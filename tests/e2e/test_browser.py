@@ -1,0 +1,138 @@
+"""The pages in a real browser: a film swapped and played, the camera's pictures swapped live. Stages are fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.contract.gateway_fake_faces import film, portrait
+from tests.contract.gateway_fakes import FakeStages
+from tests.contract.gateway_process import GatewayProcess
+from tests.e2e.chromium import CHROMIUM, Browser
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
+]
+CAMERA_SIZE = (640, 360)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStages]:
+    fakes = FakeStages(tmp_path_factory.mktemp("browser"))
+    yield fakes
+    fakes.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(stages: FakeStages) -> Iterator[GatewayProcess]:
+    process = GatewayProcess(stages.data_dir, segment_seconds=1.0, consent_interval_s=0.2, **stages.targets())
+    body = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
+    consent = process.client.post("/v1/face_consents", json=body).json()["id"]
+    files = {"picture": ("p.png", portrait(220))}
+    made = process.client.post("/v1/faces", data={"consent": consent, "name": "Ada"}, files=files)
+    assert made.status_code == 201
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    folder = tmp_path_factory.mktemp("chromium")
+    width, height = CAMERA_SIZE
+    camera = folder / "camera.mjpeg"
+    grey = np.full((height, width, 3), 100, np.uint8)
+    camera.write_bytes(cv2.imencode(".jpg", grey)[1].tobytes() * 3)
+    opened = Browser(folder / "profile", camera=camera)
+    yield opened
+    opened.close()
+
+
+def submit(browser: Browser, form: str) -> None:
+    browser.run(f"document.querySelector({form!r}).requestSubmit()")
+
+
+def outcome(browser: Browser, form: str) -> str:
+    return str(browser.run(f"document.querySelector('{form} .outcome').textContent"))
+
+
+def test_a_film_is_swapped_and_plays(browser: Browser, gateway: GatewayProcess, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+    target.write_bytes(film(3.0, size=(320, 240)))
+    browser.open(gateway.url)
+    browser.until("document.querySelector('#swap-form').elements.face.value")
+    browser.choose_file("#swap-form input[name=target]", target)
+    assert not browser.run("document.querySelector('#swap-form [data-film]').hidden"), "the film's options are offered"
+    submit(browser, "#swap-form")
+    browser.until("!document.querySelector('#swapped-film').hidden")
+    assert outcome(browser, "#swap-form").startswith("Done.")
+    browser.until("document.querySelector('#swapped-film').currentTime > 0.2")
+    # Seeking asks for a range of the file; what is then seen is the source's grey in the middle.
+    seen: Any = browser.run(
+        """(async () => {
+          const film = document.querySelector("#swapped-film");
+          film.pause();
+          const there = new Promise((done) => film.addEventListener("seeked", done, { once: true }));
+          film.currentTime = 2.0;
+          await there;
+          const canvas = new OffscreenCanvas(film.videoWidth, film.videoHeight), context = canvas.getContext("2d");
+          context.drawImage(film, 0, 0);
+          const pixel = (x, y) => context.getImageData(x, y, 1, 1).data[0];
+          return [film.videoWidth, film.duration, pixel(160, 120), pixel(300, 10)];
+        })()"""
+    )
+    assert seen[0] == 320 and seen[1] == pytest.approx(3.0, abs=0.1)
+    assert seen[2] > 180 and seen[3] < 150
+    assert browser.console == []
+
+
+def test_a_film_is_cancelled(browser: Browser, gateway: GatewayProcess, stages: FakeStages, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+    target.write_bytes(film(2.0))
+    browser.open(gateway.url)
+    browser.until("document.querySelector('#swap-form').elements.face.value")
+    browser.choose_file("#swap-form input[name=target]", target)
+    stages.doings.segments_held.set()
+    submit(browser, "#swap-form")
+    browser.until("document.querySelector('#swap-progress').value > 0")
+    browser.run("document.querySelector('#swap-cancel').click()")
+    browser.until("document.querySelector('#swap-form .outcome').textContent.includes('Cancelled')")
+    stages.doings.segments_held.clear()
+
+
+def test_the_camera_is_swapped_live(browser: Browser, gateway: GatewayProcess, tmp_path: Path) -> None:
+    browser.open(f"{gateway.url}/live")
+    browser.until("document.querySelector('#live-form').elements.face.value")
+    submit(browser, "#live-form")
+    browser.until("document.querySelector('#state').textContent === 'live'")
+    middle = """(() => {
+      const canvas = document.querySelector("#swapped");
+      const at = (x, y) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[0];
+      return [canvas.width, canvas.height, at(canvas.width / 2, canvas.height / 2), at(5, 5)];
+    })()"""
+    browser.until(f"{middle}[2] > 180")
+    width, height, inside, outside = browser.run(middle)
+    assert (width, height) == CAMERA_SIZE and inside > 190 and 70 < outside < 130
+    browser.until("Number(document.querySelector('#figures dd').textContent) > 1")
+    browser.picture(tmp_path / "live.png")
+    browser.run("document.querySelector('#stop').click()")
+    browser.until("document.querySelector('#state').textContent === 'stopped'")
+    assert browser.console == []
+
+
+def test_the_page_tells_when_the_consent_is_taken_back(browser: Browser, gateway: GatewayProcess) -> None:
+    browser.open(f"{gateway.url}/live")
+    browser.until("document.querySelector('#live-form').elements.face.value")
+    submit(browser, "#live-form")
+    browser.until("document.querySelector('#state').textContent === 'live'")
+    (face,) = gateway.client.get("/v1/faces").json()["data"]
+    gateway.client.post(f"/v1/face_consents/{face['consent']}/revoke")
+    browser.until("document.querySelector('#state').textContent === 'ended'")
+    assert "was revoked" in outcome(browser, "#live-form")
+    browser.open(f"{gateway.url}/live")
+    browser.until("document.querySelector('.outcome').textContent.includes('no face with a live consent')")
