@@ -2,14 +2,14 @@
 
 The networks see 128 or 192 pixels whatever the picture's size, so a face in a group photograph vanishes in the whole
 picture. Level k therefore cuts the picture into square tiles of 1/2^k of its longer side. Coarse levels find large
-faces, fine levels small ones. What it proposes is verified by the mesh network (finder.py).
+faces, fine levels small ones. The networks know upright faces, up to about 45 degrees aslant, so each level can be
+looked at in quarter turns. What is proposed is verified by the mesh network (finder.py).
 
 Models: BlazeFace short range and full range (Bazarevsky et al. 2019, https://arxiv.org/abs/1907.05047).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,12 +21,13 @@ from services.faceswap.litert import FloatArray, LiteRtModel
 
 Picture = NDArray[np.uint8]
 
-MIN_SCORE: Final = 0.5
+MIN_SCORE: Final = 0.4  # in pictures; what is proposed in vain costs a run of the mesh network
+MIN_FAST_SCORE: Final = 0.5  # in frames
 MIN_OVERLAP: Final = 0.3  # intersection over union from which two detections are one face
 MIN_CONTAINED: Final = 0.6  # share of the smaller box inside the larger from which they are one face
-TILE_STRIDE: Final = 0.6  # tiles overlap by 40 %
-MIN_TILE_PX: Final = 192
-MAX_LEVELS: Final = 4  # 1 + 9 + 36 + 144 tiles at most
+TILE_STRIDE: Final = 0.6  # tiles overlap by 40 %: small faces are seen twice, at different places of a tile
+MIN_TILE_PX: Final = 256  # smaller tiles would show faces too small to be of use
+MAX_LEVELS: Final = 5
 EYE_RIGHT, EYE_LEFT, NOSE_TIP, MOUTH, EAR_RIGHT, EAR_LEFT = range(6)
 
 
@@ -67,7 +68,7 @@ class BlazeFace:
         strides = ((8, 2), (16, 6)) if model.input_width == 128 else ((4, 1),)
         self._anchors = ssd_anchors(model.input_width, strides)
 
-    def detect(self, tile: Picture) -> tuple[FloatArray, FloatArray]:
+    def detect(self, tile: Picture, min_score: float = MIN_SCORE) -> tuple[FloatArray, FloatArray]:
         """Faces of a tile (h, w, 3) of at most the network's own size; what is missing of it counts as black.
 
         Returns:
@@ -78,7 +79,7 @@ class BlazeFace:
         tensor[: tile.shape[0], : tile.shape[1]] = tile[:, :, ::-1] * np.float32(1 / 127.5) - np.float32(1.0)
         raw_boxes, raw_scores = self._model.run(tensor)
         scores = 1.0 / (1.0 + np.exp(-np.clip(raw_scores[:, 0], -80, 80)))
-        keep = np.flatnonzero(scores >= MIN_SCORE)
+        keep = np.flatnonzero(scores >= min_score)
         points = raw_boxes[keep].reshape(-1, 8, 2)  # relative to the anchors
         points[:, 0] += self._anchors[keep] * px
         points[:, 2:] += self._anchors[keep, np.newaxis] * px
@@ -97,15 +98,22 @@ class FaceDetector:
     def __init__(self, short_range: LiteRtModel, full_range: LiteRtModel) -> None:
         self._short, self._full = BlazeFace(short_range), BlazeFace(full_range)
 
-    def levels(self, picture: Picture) -> Iterator[tuple[int, list[Detection]]]:
-        """Yields (tile side in pixels, detections of that level, doubles removed) of a BGR picture (H, W, 3)."""
+    def tile_sides(self, picture: Picture) -> list[int]:
+        """The levels: sides of their tiles in pixels, coarse to fine."""
         longest = max(picture.shape[:2])
-        for level in range(MAX_LEVELS):
-            side = longest >> level
-            if level and side < MIN_TILE_PX:
-                break
-            found = self._in_tiles(self._short, picture, side) + self._in_tiles(self._full, picture, side)
-            yield side, suppress_doubles(found)
+        sides = [longest >> level for level in range(MAX_LEVELS)]
+        return [side for level, side in enumerate(sides) if level == 0 or side >= MIN_TILE_PX]
+
+    def level(self, picture: Picture, side: int, quarter_turns: int = 0) -> list[Detection]:
+        """Faces of about 0.07 to 0.9 of a tile's side in a BGR picture (H, W, 3), doubles removed, largest first.
+
+        Args:
+            side: of the tiles, in pixels; one of `tile_sides`.
+            quarter_turns: looks for faces that stand upright once the picture is turned so often counter-clockwise.
+        """
+        networks = [self._full, self._short] if side == max(picture.shape[:2]) else [self._full]
+        found = [face for network in networks for face in self._in_tiles(network, picture, side, turns=quarter_turns)]
+        return suppress_doubles(found)
 
     def coarse(self, picture: Picture, part: int | None = None) -> list[Detection]:
         """One run of the full-range network, for faces of at least a tenth of the picture's longer side.
@@ -115,23 +123,34 @@ class FaceDetector:
         """
         longest = max(picture.shape[:2])
         side = longest if part is None or longest // 2 < MIN_TILE_PX else longest // 2
-        return suppress_doubles(self._in_tiles(self._full, picture, side, part))
+        return suppress_doubles(self._in_tiles(self._full, picture, side, part, min_score=MIN_FAST_SCORE))
 
-    def _in_tiles(self, network: BlazeFace, picture: Picture, side: int, part: int | None = None) -> list[Detection]:
+    def _in_tiles(
+        self,
+        network: BlazeFace,
+        picture: Picture,
+        side: int,
+        part: int | None = None,
+        *,
+        turns: int = 0,
+        min_score: float = MIN_SCORE,
+    ) -> list[Detection]:
         """Faces in the overlapping squares of `side` pixels that cover the picture, or in one of them."""
         px = network.input_px
-        small = shrunk(picture, px / side)
-        to_picture = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]], np.float32)
+        upright = shrunk(picture, px / side)
+        small = np.rot90(upright, turns)
+        to_picture = np.array([picture.shape[1] / upright.shape[1], picture.shape[0] / upright.shape[0]], np.float32)
         tiles = [(left, top) for top in _tile_starts(small.shape[0], px) for left in _tile_starts(small.shape[1], px)]
         if part is not None:
             tiles = [tiles[part % len(tiles)]]
         found = []
         for left, top in tiles:
-            boxes, scores = network.detect(small[top : top + px, left : left + px])
+            boxes, scores = network.detect(small[top : top + px, left : left + px], min_score)
             # A face cut by a tile's inner border is left to the overlapping tile or the coarser level.
             whole = _whole(boxes, left, top, px, small.shape)
             boxes[:, [0, *range(2, 8)]] += np.array([left, top], np.float32)
-            found += [_detection(b * to_picture, s) for b, s in zip(boxes[whole], scores[whole], strict=True)]
+            for box, score in zip(boxes[whole], scores[whole], strict=True):
+                found.append(_detection(turn_back(box, turns, upright.shape) * to_picture, score))
         return found
 
 
@@ -191,27 +210,15 @@ def same_face(a: Detection, b: Detection) -> bool:
     return shared > MIN_OVERLAP * (area_a + area_b - shared) or shared > MIN_CONTAINED * min(area_a, area_b)
 
 
-def turn_back(detection: Detection, quarter_turns: int, shape: tuple[int, ...]) -> Detection:
-    """From pixels of the picture turned counter-clockwise to those of the picture itself, of shape (height, width)."""
-    if quarter_turns == 0:
-        return detection
-    height, width = shape
-    corners = np.array(
-        [
-            [detection.left, detection.top],
-            [detection.left + detection.width, detection.top + detection.height],
-        ]
-    )
-    points = np.concatenate([corners, detection.keypoints])
-    x, y = points[:, 0], points[:, 1]
-    turned = {1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[quarter_turns]
+def turn_back(box: FloatArray, quarter_turns: int, shape: tuple[int, ...]) -> FloatArray:
+    """Centre, size and keypoints (8, 2) in pixels of a picture turned counter-clockwise -> of the picture itself.
+
+    Args:
+        shape: height and width of the picture itself.
+    """
+    height, width = shape[:2]
+    x, y = box[:, 0], box[:, 1]
+    turned = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[quarter_turns]
     points = np.stack(turned, axis=1)
-    low, high = points[:2].min(axis=0), points[:2].max(axis=0)
-    return Detection(
-        left=float(low[0]),
-        top=float(low[1]),
-        width=float(high[0] - low[0]),
-        height=float(high[1] - low[1]),
-        score=detection.score,
-        keypoints=points[2:].astype(np.float32),
-    )
+    points[1] = box[1, ::-1] if quarter_turns % 2 else box[1]
+    return np.asarray(points, np.float32)
