@@ -51,10 +51,13 @@ def problem(status: int, title: str, detail: str, reason: str, retry_after: str 
 
 
 class ScriptedGateway:
-    """`answers` maps "METHOD /path" (with the query) to what is answered; anything else is a 404 problem."""
+    """`answers` maps "METHOD /path" (with the query) to what is answered; anything else is a 404 problem.
+
+    Of a list the next one is answered each time, and the last one from then on.
+    """
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, Answer | list[Answer]] = {}
         self.asked: list[Asked] = []
         self.url = ""
 
@@ -72,6 +75,8 @@ def scripted_gateway() -> Iterator[ScriptedGateway]:
             gateway.asked.append(Asked(self.command, self.path, dict(self.headers), body))
             missing = problem(404, "There is no such object", f"no {self.command} {self.path}", "NOT_FOUND")
             answer = gateway.answers.get(f"{self.command} {self.path}", missing)
+            if isinstance(answer, list):
+                answer = answer.pop(0) if len(answer) > 1 else answer[0]
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
