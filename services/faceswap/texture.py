@@ -20,6 +20,7 @@ from services.faceswap.colour import skin_likelihood, to_lab
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import View
 from services.faceswap.geometry import Points
+from services.faceswap.light import without_shadow
 from services.faceswap.litert import FloatArray
 from services.faceswap.occlusion import occluder_share
 from services.faceswap.raster import rasterise
@@ -80,7 +81,8 @@ def unroll(views: Sequence[View]) -> Texture:
     mirrored = _toned(np.ascontiguousarray(colour[:, ::-1]), mirrored_trust, colour, trust)
     colour, trust = _filled_from(colour, trust, mirrored, mirrored_trust)
     trust = np.clip(2.0 * trust, 0.0, 1.0).astype(np.float32)
-    colour = colour + (1.0 - trust)[:, :, np.newaxis] * (_continued(colour, trust) - colour)
+    colour = without_shadow(colour, trust * _inside())
+    colour = colour + (1.0 - trust)[:, :, np.newaxis] * (_continued(colour, _cautious(trust)) - colour)
     packed = np.dstack([np.clip(np.rint(colour), 0, 255), np.rint(255 * trust)]).astype(np.uint8)
     levels = [packed] + [np.asarray(cv2.resize(packed, (n, n), interpolation=cv2.INTER_AREA)) for n in LEVELS[1:]]
     return Texture(tuple(np.ascontiguousarray(level, np.uint8) for level in levels))
@@ -123,7 +125,7 @@ def _hair(colour: FloatArray, seen: FloatArray, zone: FloatArray) -> FloatArray:
     seen, zone = (cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in (seen, zone))
     skin = skin_likelihood(to_lab(small), (seen > 0.9) * (zone < 0.01) * (1.0 - features()))
     hair = zone * (1.0 - np.sqrt(skin)) * (seen > 0.05)
-    hair = cv2.dilate(hair.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11)))
+    hair = cv2.dilate(hair.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15)))
     return np.asarray(cv2.resize(hair, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
@@ -181,6 +183,12 @@ def _continued(colour: FloatArray, trust: FloatArray) -> FloatArray:
         sure = np.clip(near / 0.2, 0.0, 1.0)
         result = result + sure * (local - result)
     return np.asarray(cv2.resize(result.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _cautious(trust: FloatArray) -> FloatArray:
+    """Less trust along the border of what is trusted, where hair throws its shadow; never none at all."""
+    inner = cv2.erode(trust, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (25, 25)))
+    return np.asarray(trust * (0.03 + 0.97 * inner), np.float32)
 
 
 def _inside() -> FloatArray:

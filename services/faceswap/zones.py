@@ -26,7 +26,8 @@ from services.faceswap.template import (
 SIDE: Final = 256  # texels
 NOSE: Final = (168, 193, 245, 198, 129, 98, 97, 2, 326, 327, 358, 420, 465, 417)  # around bridge, sides, wings, base
 # Widths in texels; the face is SIDE wide.
-EYE_ROOM, EYE_SOFT = 1.5, 1.2  # around the lids' edge
+EYE_ROOM, EYE_SOFT = 1.5, 1.2  # around the lids' edge, when one pair of eyes is open and the other is not
+EYE_INSET, EYE_INSET_SOFT = 2.0, 0.8  # within it, when they are alike: lids and lashes come from the source
 LID_ROOM, LID_SOFT = 12.0, 4.0  # what goes with an eye when it is replaced or kept as a region
 BROW_ROOM, BROW_SOFT = 4.0, 4.0
 LIP_ROOM, LIP_SOFT = 3.0, 4.0
@@ -49,16 +50,19 @@ def _drawn(rings: tuple[tuple[int, ...], ...], room: float, soft: float, *, hull
     for ring in rings:
         outline = np.round(texels(SIDE)[list(ring)] * 16).astype(np.int32)
         cv2.fillPoly(mask, [cv2.convexHull(outline) if hull else outline], 255, cv2.LINE_AA, shift=4)
-    if room > 0:
-        side = 2 * round(room) + 1
-        mask = np.asarray(cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))), np.uint8)
+    if room:
+        side = 2 * round(abs(room)) + 1
+        change = cv2.dilate if room > 0 else cv2.erode
+        mask = np.asarray(change(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))), np.uint8)
     return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255.0, (0, 0), soft), np.float32)
 
 
-@lru_cache(maxsize=1)
-def eye_openings() -> FloatArray:
-    """Between the lids."""
-    return _drawn((RIGHT_EYE, LEFT_EYE), EYE_ROOM, EYE_SOFT)
+@lru_cache(maxsize=17)
+def eye_openings(unlike_16ths: int) -> FloatArray:
+    """Between the lids: with their edge when the two pairs of eyes are unlike (16), without when they are alike (0)."""
+    share = np.float32(unlike_16ths / 16.0)
+    wide = _drawn((RIGHT_EYE, LEFT_EYE), EYE_ROOM, EYE_SOFT)
+    return wide * share + _drawn((RIGHT_EYE, LEFT_EYE), -EYE_INSET, EYE_INSET_SOFT) * (1 - share)
 
 
 @lru_cache(maxsize=1)
@@ -115,14 +119,15 @@ def region_mask(regions: frozenset[FaceRegion]) -> FloatArray:
 
 
 @lru_cache(maxsize=256)
-def replaced(regions: frozenset[FaceRegion], lips_kept_16ths: int) -> FloatArray:
+def replaced(regions: frozenset[FaceRegion], lips_kept_16ths: int, eyes_unlike_16ths: int) -> FloatArray:
     """Share of the source at every texel (SIDE, SIDE): the look's regions, less the eyes' and the mouth's inside.
 
     Args:
         lips_kept_16ths: how much of the lips stays the target's, 0 to 16.
+        eyes_unlike_16ths: how much one pair of eyes is open and the other closed, 0 to 16.
     """
     kept = lips() * (lips_kept_16ths / 16.0)
-    mask = region_mask(regions) * (1.0 - eye_openings()) * (1.0 - mouth_opening_zone()) * (1.0 - kept)
+    mask = region_mask(regions) * (1.0 - eye_openings(eyes_unlike_16ths)) * (1.0 - mouth_opening_zone()) * (1.0 - kept)
     return np.ascontiguousarray(mask, np.float32)
 
 
