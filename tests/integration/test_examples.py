@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import likeness
-from likeness._demo.pictures import ASTRONAUT, GROUP
+from likeness._demo.film import make_film, some_frames
+from likeness._demo.pictures import ASTRONAUT, GROUP, GUEST
 from services.common.decode import decode_audio, decode_picture
 from services.common.settings import REPOSITORY_ROOT
 from tests.integration.conftest import PERSONA, RunningStack
@@ -50,6 +51,34 @@ def test_client_swap(running: RunningStack, tmp_path: Path) -> None:
     shown = run_example(running, "client_swap.py", *pictures, "--out", tmp_path / "a.png", "--who", "x")
     assert decode_picture((tmp_path / "a.png").read_bytes()).shape == (886, 1280, 3)
     assert "face 5: distance to source" in shown
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    make_film(ASTRONAUT, path, seconds=0.5, side_px=256)
+    return path
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("guest") / "guest.png"
+    path.write_bytes(GUEST.content())
+    return path
+
+
+def test_client_film(running: RunningStack, film: Path, guest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    shown = run_example(running, "client_film.py", "--source", guest, "--target", film, "--out", out, "--who", "x")
+    assert "swapped in 12 of 12 frames" in shown
+    assert len(some_frames(out, 12)) == 12
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_film(running: RunningStack, film: Path, guest: Path, tmp_path: Path) -> None:
+    shown = run_example(running, "curl_film.sh", guest, film, "x", tmp_path / "a.mp4")
+    assert "12 of 12 frames" in shown
+    assert len(some_frames(tmp_path / "a.mp4", 12)) == 12
 
 
 def test_openai_speech(running: RunningStack, voice: likeness.Voice, tmp_path: Path) -> None:
