@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +28,8 @@ LEAST_AREA: Final = 0.006  # of the face's visible texels
 LEAST_STEP: Final = 4.0  # in spreads; a smaller difference is no border of an object
 # A component's step at its border, within two texels, over the whole step; more is asked of what is less unlike skin.
 SHARPNESS, SHARPNESS_PER_SPREAD, LEAST_SHARPNESS = 1.4, 0.07, 0.35
+ROOM: Final = 12  # pixels of the reduced picture around the mask in which its border is sought
+GUIDE, FLAT = 9, 2e-4  # window of the guided filter in such pixels; variance of the guide that counts as flat
 
 
 def occluder_share(picture: Picture, laid: Laid, memory: Memory | None = None) -> FloatArray:
@@ -87,9 +90,8 @@ def _sharpness(part: NDArray[np.bool_], colour: FloatArray, steps: FloatArray, w
 def _through_features(found: NDArray[np.bool_], colour: FloatArray, visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """`found`, and what of eyes, brows, lips and nostrils beside it is of the same colour."""
     weight = found.astype(np.float32)
-    packed = cv2.GaussianBlur(np.dstack([colour * weight[:, :, np.newaxis], weight]), (0, 0), 5.0)
-    near = packed[:, :, 3]
-    mean = packed[:, :, :3] / np.maximum(near, 1e-4)[:, :, np.newaxis]
+    near = cv2.blur(weight, (15, 15))
+    mean = cv2.blur(colour * weight[:, :, np.newaxis], (15, 15)) / np.maximum(near, 1e-4)[:, :, np.newaxis]
     alike = (np.abs(colour - mean) < 2.5 * MOST_SPREAD).all(axis=2) & (near > 0.03) & visible
     filled = found | (alike & (feature_zones() > 0.05))
     closed = cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_CLOSE, _disc(2)).astype(np.bool_)
@@ -101,17 +103,36 @@ def _disc(radius: int) -> NDArray[np.uint8]:
 
 
 def _soft(picture: Picture, small: Picture, laid: Laid, found: NDArray[np.bool_]) -> FloatArray:
-    """The mask at full size, its border drawn to the object's by a guided filter."""
+    """The mask at full size, its border drawn to the object's by a guided filter along the colours that part them."""
+    share = np.zeros(picture.shape[:2], np.float32)
     rough = laid.roll(found.astype(np.float32))
-    inside, outside = rough > 0.5, laid.covered & (rough <= 0.5)
-    axis = small[inside].mean(axis=0) - small[outside].mean(axis=0) if outside.any() and inside.any() else np.ones(3)
-    axis = (axis / max(float(np.abs(axis).sum()), 1e-3) / 255.0).astype(np.float32)
-    guide = cv2.transform(small.astype(np.float32), axis[np.newaxis])
-    side = (9, 9)
+    left, top, width, height = cv2.boundingRect((rough > 0.0).astype(np.uint8))
+    if width == 0 or height == 0:
+        return share
+    rows = slice(max(0, top - ROOM), min(small.shape[0], top + height + ROOM))
+    columns = slice(max(0, left - ROOM), min(small.shape[1], left + width + ROOM))
+    small, rough, covered = small[rows, columns].astype(np.float32), rough[rows, columns], laid.covered[rows, columns]
+    inside, outside = (rough > 0.5).astype(np.uint8), (covered & (rough <= 0.5)).astype(np.uint8)
+    axis = np.array(cv2.mean(small, inside)[:3]) - np.array(cv2.mean(small, outside)[:3])
+    axis = (axis / max(float(np.abs(axis).sum()), 1e-3) / 255.0)[np.newaxis]
+    guide = cv2.transform(small, axis)
+    side = (GUIDE, GUIDE)
     mean_g, mean_m = cv2.blur(guide, side), cv2.blur(rough, side)
-    slope = (cv2.blur(guide * rough, side) - mean_g * mean_m) / (cv2.blur(guide * guide, side) - mean_g**2 + 2e-4)
+    slope = (cv2.blur(guide * rough, side) - mean_g * mean_m) / (cv2.blur(guide * guide, side) - mean_g**2 + FLAT)
     level = mean_m - slope * mean_g
-    slope, level = laid.enlarge(cv2.blur(slope, side)), laid.enlarge(cv2.blur(level, side))
-    fine = slope * cv2.transform(picture, axis[np.newaxis].astype(np.float64)).astype(np.float32) + level
-    share: FloatArray = np.clip((fine - 0.15) / 0.7, 0.0, 1.0)
+    size = ((columns.stop - columns.start) * laid.step, (rows.stop - rows.start) * laid.step)
+    slope, level = (cv2.resize(cv2.blur(field, side), size, interpolation=cv2.INTER_LINEAR) for field in (slope, level))
+    part = picture[rows.start * laid.step : rows.stop * laid.step, columns.start * laid.step : columns.stop * laid.step]
+    height, width = part.shape[:2]
+    out = share[rows.start * laid.step :, columns.start * laid.step :][:height, :width]
+    _mixed(part, axis[0].astype(np.float32), slope, level, out)
     return share
+
+
+@numba.njit(cache=True, nogil=True)
+def _mixed(picture: Picture, axis: FloatArray, slope: FloatArray, level: FloatArray, out: FloatArray) -> None:
+    for y in range(picture.shape[0]):
+        for x in range(picture.shape[1]):
+            guide = axis[0] * picture[y, x, 0] + axis[1] * picture[y, x, 1] + axis[2] * picture[y, x, 2]
+            value = (slope[y, x] * guide + level[y, x] - np.float32(0.15)) / np.float32(0.7)
+            out[y, x] = min(max(value, np.float32(0.0)), np.float32(1.0))

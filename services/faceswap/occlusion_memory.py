@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +29,11 @@ LEARNED: Final = 4.0  # frames after which a texel is known well enough to judge
 SLOWEST: Final = 0.06  # share of a new frame in the memory, once the face is known
 FORGETTING: Final = 0.4  # the same where the memory was wrong
 LEAST_SPREAD: Final = np.array([0.07, 0.025, 0.035], np.float32)  # natural logarithms; of a face in good light
-SLIP: Final = 0.7  # texels by which the mesh may err: where the face has edges, so much of them is no surprise
+SLIP: Final = 1.0  # texels by which the mesh may err: where the face has edges, so much of them is no surprise
 CLEARLY, ALIKE, STILL = 4.5, 2.8, 2.2  # spreads: seeds, what is counted with them, and where it was hidden before
 LEAST_AREA: Final = 0.01  # of the face's visible texels
-LEAST_STEP: Final = 0.6  # a border in the frame that was not in the memory: by so many widest spreads
-SHARPER: Final = 1.25  # than the memory, the frame at the border of something that lies before the face
+LEAST_STEP: Final = 0.8  # by so many widest spreads a border must have grown or faded to be new, or to have vanished
+MORE: Final = 1.5  # times as much of its border must be new as has vanished
 CHANGED: Final = 0.65  # of the visible texels: then it is another light or another face, and all is learned anew
 
 
@@ -79,7 +80,7 @@ def hidden_by_memory(
     found, wrong = np.zeros((SIDE, SIDE), np.bool_), np.zeros((SIDE, SIDE), np.bool_)
     if int(judged.sum()) > 200:
         distance = _distance(residual, known)
-        found, wrong = _components(distance, judged, visible, known, steps, widest)
+        found, wrong = _components(residual, distance, judged, visible, known, steps, widest)
         if found.sum() > CHANGED * visible.sum():
             del memory.values[KEY]
             return suspect
@@ -91,14 +92,15 @@ def hidden_by_memory(
 def _distance(residual: FloatArray, known: Remembered) -> FloatArray:
     """The difference from the memory in spreads; more is allowed where the face has edges."""
     dx, dy = (cv2.Sobel(known.colour[:, :, 0], cv2.CV_32F, *order, ksize=1, scale=0.5) for order in ((1, 0), (0, 1)))
-    edges = cv2.blur(cv2.magnitude(dx, dy), (3, 3))
-    allowed = known.spread * LEAST_SPREAD[0] + SLIP * edges
-    scaled = cv2.blur(residual, (3, 3)) / np.maximum((allowed / LEAST_SPREAD[0])[:, :, np.newaxis] * LEAST_SPREAD, 1e-4)
-    distance: FloatArray = np.sqrt((scaled * scaled).sum(axis=2))
+    edges = cv2.dilate(cv2.magnitude(dx, dy), _disc(1))
+    allowed = known.spread + (SLIP / LEAST_SPREAD[0]) * edges
+    scaled = cv2.blur(residual, (3, 3)) / LEAST_SPREAD
+    distance: FloatArray = np.sqrt((scaled * scaled).sum(axis=2)) / allowed
     return distance
 
 
 def _components(
+    residual: FloatArray,
     distance: FloatArray,
     judged: NDArray[np.bool_],
     visible: NDArray[np.bool_],
@@ -116,7 +118,8 @@ def _components(
     count, labels, stats, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), None, 4)
     least = LEAST_AREA * float(visible.sum())
     outside = cv2.dilate((~_head(visible)).astype(np.uint8), _disc(3), borderValue=1).astype(np.bool_)
-    before = steps_of(known.colour, widest)
+    change = steps - steps_of(known.colour, widest)
+    like_other_half = _mirror_gain(residual, known)
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < least:
             continue
@@ -128,20 +131,40 @@ def _components(
         edge = (cv2.dilate(mask, _disc(1)) > 0) & (cv2.erode(mask, _disc(1)) == 0) & judged & ~outside
         if int(edge.sum()) < 6:
             continue
-        now, then = float(np.median(steps[edge])), float(np.median(before[edge]))
-        if now > SHARPER * then and now - then > LEAST_STEP and entered:
-            found |= part
-        elif then > SHARPER * now:
+        gained, lost = float((change[edge] > LEAST_STEP).mean()), float((change[edge] < -LEAST_STEP).mean())
+        if like_other_half[part].mean() < 0.0 and lost > gained:
             wrong |= part
+        elif entered and (gained > MORE * lost or (part & known.hidden).sum() > 0.5 * part.sum()):
+            found |= part
     return found, wrong
+
+
+def _mirror_gain(residual: FloatArray, known: Remembered) -> FloatArray:
+    """How much less than the memory the frame is like the remembered other half of the face (SIDE, SIDE)."""
+    to_other = known.colour[:, chart().mirror_x] - known.colour
+    both = (known.seen > 0.5) & (known.seen[:, chart().mirror_x] > 0.5)
+    frame, remembered = np.abs((residual - to_other) / LEAST_SPREAD), np.abs(to_other / LEAST_SPREAD)
+    gain: FloatArray = (frame - remembered).sum(axis=2) * both
+    return gain
 
 
 def steps_of(colour: FloatArray, widest: FloatArray) -> FloatArray:
     """By how many of the widest spreads the colour changes within two texels, at most nearby (SIDE, SIDE)."""
-    scaled = colour / widest
-    dx, dy = (cv2.Sobel(scaled, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
-    step = np.sqrt((dx * dx + dy * dy).sum(axis=2))
+    step = np.zeros((SIDE, SIDE), np.float32)
+    _steps(colour, widest, step)
     return np.asarray(cv2.dilate(step, _disc(3)), np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _steps(colour: FloatArray, widest: FloatArray, out: FloatArray) -> None:
+    for y in range(1, colour.shape[0] - 1):
+        for x in range(1, colour.shape[1] - 1):
+            total = np.float32(0.0)
+            for c in range(3):
+                dx = (colour[y, x + 1, c] - colour[y, x - 1, c]) / widest[c]
+                dy = (colour[y + 1, x, c] - colour[y - 1, x, c]) / widest[c]
+                total += dx * dx + dy * dy
+            out[y, x] = np.sqrt(total)
 
 
 def _learn(

@@ -19,7 +19,7 @@ from services.faceswap.detector import Picture
 from services.faceswap.litert import FloatArray
 
 ROUNDS: Final = 4  # of the robust fit
-EVERY: Final = 2  # texels, in both directions, of which one is fitted to
+EVERY: Final = 3  # texels, in both directions, of which one is fitted to
 DARK: Final = 8.0  # of 255, added before the logarithm: noise in black is no colour
 # Natural logarithms of lightness, red against green, blue against green.
 LEAST_SPREAD: Final = np.array([0.08, 0.035, 0.05], np.float32)  # of skin around its fit
