@@ -10,6 +10,7 @@ import numpy as np
 
 from services.common.errors import LikenessError
 from services.common.models import Registry
+from services.faceswap.canvas import lay_over
 from services.faceswap.detector import Picture
 from services.faceswap.engines import Engines
 from services.faceswap.face_engine import FaceEngine, Look, Painted, View
@@ -257,8 +258,7 @@ class FaceSwapper:
 def _put(person: Person, face: Face, picture: Picture, look: Look) -> Painted:
     """Paints a person onto a face of the picture, which is changed."""
     painted = person.engine.paint(person.source, picture, face.mesh.points, look)
-    part = picture[painted.region.rows, painted.region.columns]
-    part[painted.changed] = painted.pixels[painted.changed]
+    lay_over(picture[painted.region.rows, painted.region.columns], painted.pixels, painted.changed)
     return painted
 
 
