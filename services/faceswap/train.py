@@ -35,10 +35,11 @@ from services.faceswap.person_data import Faces, Sampler, Samples
 from services.faceswap.person_model import PersonConfig, PersonModel
 from services.faceswap.prepare import prepare
 
-PEAK_LEARNING_RATE: Final = 7e-4
+PEAK_LEARNING_RATE: Final = 1e-3
 FINAL_SHARE: Final = 0.05  # of the peak, at the end
 WARM_UP_STEPS: Final = 30
 AVERAGE_DECAY: Final = 0.99
+FIRST_CONTRAST: Final = 0.3  # of the first answers around it
 OUTSIDE_WEIGHT: Final = 0.1  # of pixels that are not the face
 MASK_WEIGHT: Final = 0.1
 CHECKED_FACES: Final = 32
@@ -92,6 +93,7 @@ class Trainer:
             with torch.no_grad():
                 bias = decoder.last.get_parameter("bias")
                 bias[:3] = torch.logit(mean).to(bias)
+                decoder.last.get_parameter("weight").mul_(FIRST_CONTRAST)
 
     def resume(self) -> None:
         """Goes on from the folder's last checkpoint."""
