@@ -23,6 +23,7 @@ from services.gateway.media import publish_file, reference_to, withdraw
 from services.gateway.painting import Painting
 from services.gateway.stages import Call, fields_called
 from services.gateway.swap import stage_fields
+from services.gateway.telemetry import observe_film
 
 # Reasons for which work is called off rather than failed.
 _CALLED_OFF: Final = frozenset(("CANCELLED", "CONSENT_REQUIRED", "CONSENT_NOT_LIVE"))
@@ -140,6 +141,7 @@ def run_film_job(gateway: Gateway, job_id: str, tenant: str, halt: Halt, names: 
         withdraw(gateway, media)
         if uploaded:
             _forget_target(gateway, job_id, film)
+    observe_film(state if ended else "canceled", figures)
     _log.info("film job %s: %s", job_id, state)
 
 

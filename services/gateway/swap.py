@@ -87,9 +87,11 @@ def swap_picture(
             },
             in_background=later is not None,
         )
-    call = Call(request_id, started_at + gateway.settings.swap_deadline_s)
+    deadline_s = gateway.settings.swap_deadline_s
 
     def work() -> None:
+        begun_at = started_at if later is None else time.monotonic()
+        call = Call(request_id, begun_at + deadline_s)
         _swap_and_end(gateway, job.id, order, assignments, target, call, tenant, started_at)
 
     if later is not None:

@@ -124,6 +124,7 @@ def test_a_film_is_swapped_whole(client: FlaskClient, app: Any, stages: FakeStag
     with av.open(io.BytesIO(answer.data)) as opened:
         assert [stream.type for stream in opened.streams] == ["video", "audio"]
     assert store_keys(app, "work/") == [], "segments are deleted"
+    assert 'likeness_films_total{state="succeeded"}' in client.get("/metrics").text
 
 
 def test_options_reach_stage_and_result(client: FlaskClient, stages: FakeStages) -> None:

@@ -23,6 +23,7 @@ from services.gateway.live import LiveFigures, LiveOrder, run_live
 from services.gateway.painting import FaceRegion, Painting
 from services.gateway.problems import describe
 from services.gateway.swap import stage_fields
+from services.gateway.telemetry import live_sessions_total
 
 bp = APIBlueprint("live", __name__, enable_openapi=False)
 sock = Sock()
@@ -157,6 +158,7 @@ def _serve(gateway: Gateway, ws: Any) -> None:
         raise
     finally:
         end_job(gateway.database, job.id, state, figures=figures.to_json(), error=failure)
+        live_sessions_total.labels(state=state).inc()
 
 
 def _below_setup(names: dict[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from services.gateway.db import Media, find
 from services.gateway.media import reference_to
 
 bp = APIBlueprint("media", __name__, url_prefix="/v1/media", tag="Media")
+BLOCK_BYTES: Final = 64 * 1024
 _CONTENT: Final = {
     f"{kind}/{name}": {"schema": {"type": "string", "format": "binary"}}
     for kind, names in {
@@ -46,7 +47,7 @@ def get_media(media_id: str) -> Response:
         media = find(session, Media, current_tenant(), media_id, what="media")
     with fetch_reference(gateway.store, reference_to(gateway, media)) as path:
         file = path.open("rb")  # what is open can be read on, whatever becomes of its name
-    response = Response(FileWrapper(file), content_type=media.content_type, direct_passthrough=True)
+    response = Response(FileWrapper(file, BLOCK_BYTES), content_type=media.content_type, direct_passthrough=True)
     response.call_on_close(file.close)
     response.content_length = media.size_bytes
     response.set_etag(media.sha256)
