@@ -27,6 +27,7 @@ from services.faceswap.warp import region_around, warp_target
 from services.faceswap.zones import hair_zone, replaced, texels
 
 MARGIN: Final = 0.28  # of the face's longer side: the room in which the target's outline is bent
+STEEP: Final = 0.6  # of the feather's width lies where the blend changes from a tenth to nine
 LIGHT_STRENGTH: Final = 0.7
 DARK: Final = 4.0  # of 255, added before dividing: in black there is no colour
 MOST_LIGHT: Final = 6.0
@@ -110,7 +111,7 @@ class MeshEngine:
         texture = person.texture.levels[level]
         kept = np.clip((mouth_opening(person.head) - mouth_opening(target_head) - LAUGH_FROM) / LAUGH_RAMP, 0.0, 1.0)
         unlike = abs(person.eyes_open - eyes_open(target, points))
-        share = replaced(look.regions, round(16 * float(kept)), round(16 * unlike))
+        share = person.texture.known * replaced(look.regions, round(16 * float(kept)), round(16 * unlike))
         laid_texture = lay_texture(
             local, _triangles(), texels(texture.shape[0]), texture, share, region.height, region.width
         )
@@ -134,7 +135,7 @@ class MeshEngine:
         target_skin = shown * skin_likelihood(target_lab, shown * bare)
         source_skin = covered * skin_likelihood(texture_lab, covered * bare)
         face_px = float(np.sqrt(laid.covered.sum() / 0.7))
-        alpha = _ramp(laid.covered, look.feather * face_px)
+        alpha = _ramp(laid.covered, STEEP * look.feather * face_px)
         # At the border all of the target's light is taken, so that there is no seam; within, a part.
         core = cv2.GaussianBlur(alpha, (0, 0), max(0.05 * face_px, 1.0))
         strength = 1.0 - (1.0 - LIGHT_STRENGTH) * core

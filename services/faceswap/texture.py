@@ -20,13 +20,14 @@ from services.faceswap.colour import skin_likelihood, to_lab
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import View
 from services.faceswap.geometry import Points
-from services.faceswap.light import without_shadow
+from services.faceswap.shadow import without_shadow
 from services.faceswap.litert import FloatArray
 from services.faceswap.occlusion import occluder_share
 from services.faceswap.raster import rasterise
 from services.faceswap.shape import head_pose, mouth_opening
 from services.faceswap.template import template
 from services.faceswap.warp import facing, mirrored_share
+from services.faceswap.zones import SIDE as ZONE_SIDE
 from services.faceswap.zones import covered, features, hair_zone, texels
 
 SIDE: Final = 512  # texels of the finest level
@@ -35,8 +36,10 @@ MARGIN: Final = 0.12  # of the face, cut out with it
 MAX_SHRINK: Final = 1.3  # a face this much larger than the texture is reduced first, so that sampling cannot alias
 HIDDEN: Final = 0.04  # of the face's longer side: what lies so much deeper than the nearest surface is hidden
 TRUST_FROM, TRUST_FULL = 0.05, 0.4  # of the trust's scale, from which a texel begins to, fully counts
-EDGE: Final = 0.02  # of the face's longer side, along the silhouette: mixed with what lies behind
+EDGE: Final = 0.035  # of the face's longer side, along the silhouette: mixed with what lies behind
 RIM: Final = 2.0  # texels of the chart at its border that no picture is trusted with
+CONTINUED: Final = 0.4  # share of the texture where it was only continued
+KNOWN_SOFT: Final = 3.0  # texels of the zones
 LAUGH_COST: Final = 0.5  # of a picture's merit, per unit of mouth opening in distances between the outer eye corners
 
 
@@ -47,9 +50,12 @@ class Texture:
     Attributes:
         levels: (n, n, 4) uint8 at falling sizes: BGR, and how much of the face itself was seen there (255) rather than
             continued from around.
+        known: (zones.SIDE, zones.SIDE), 0 to 1, share of the texture that is worth showing: where it was only
+            continued, skin that the target shows is better than none.
     """
 
     levels: tuple[NDArray[np.uint8], ...]
+    known: FloatArray
 
     def level_for(self, texels_per_pixel: float) -> int:
         """Index of the coarsest level that still has as many texels as pixels.
@@ -85,7 +91,9 @@ def unroll(views: Sequence[View]) -> Texture:
     colour = colour + (1.0 - trust)[:, :, np.newaxis] * (_continued(colour, _cautious(trust)) - colour)
     packed = np.dstack([np.clip(np.rint(colour), 0, 255), np.rint(255 * trust)]).astype(np.uint8)
     levels = [packed] + [np.asarray(cv2.resize(packed, (n, n), interpolation=cv2.INTER_AREA)) for n in LEVELS[1:]]
-    return Texture(tuple(np.ascontiguousarray(level, np.uint8) for level in levels))
+    seen = cv2.resize(trust, (ZONE_SIDE, ZONE_SIDE), interpolation=cv2.INTER_AREA)
+    known = CONTINUED + (1.0 - CONTINUED) * cv2.GaussianBlur(seen, (0, 0), KNOWN_SOFT)
+    return Texture(tuple(np.ascontiguousarray(level, np.uint8) for level in levels), known.astype(np.float32))
 
 
 def _layer(view: View) -> _Layer:

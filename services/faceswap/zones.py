@@ -26,7 +26,7 @@ from services.faceswap.template import (
 SIDE: Final = 256  # texels
 NOSE: Final = (168, 193, 245, 198, 129, 98, 97, 2, 326, 327, 358, 420, 465, 417)  # around bridge, sides, wings, base
 # Widths in texels; the face is SIDE wide.
-EYE_ROOM, EYE_SOFT = 1.5, 1.2  # around the lids' edge, when one pair of eyes is open and the other is not
+EYE_ROOM, EYE_SOFT = 0.0, 0.8  # around the lids' edge, when one pair of eyes is open and the other is not
 EYE_INSET, EYE_INSET_SOFT = 2.0, 0.8  # within it, when they are alike: lids and lashes come from the source
 LID_ROOM, LID_SOFT = 12.0, 4.0  # what goes with an eye when it is replaced or kept as a region
 BROW_ROOM, BROW_SOFT = 4.0, 4.0
@@ -35,7 +35,7 @@ MOUTH_SOFT: Final = 1.5
 NOSE_SOFT: Final = 5.0
 # Where hair may lie, in the template's frame: above the brows, and at the sides.
 FOREHEAD_FROM, FOREHEAD_RAMP = 0.14, 0.06
-SIDE_FROM, SIDE_RAMP = 0.52, 0.12
+SIDE_FROM, SIDE_RAMP = 0.48, 0.12
 
 
 def texels(side: int) -> FloatArray:
