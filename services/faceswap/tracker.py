@@ -18,7 +18,7 @@ from services.faceswap.finder import MIN_MESH_SCORE, Face, FaceFinder
 from services.faceswap.litert import FloatArray
 from services.faceswap.mesh import Mesh
 from services.faceswap.pieces import Piece, cut_around, detection_of
-from services.faceswap.recogniser import FaceRecogniser, distance
+from services.faceswap.recogniser import SAME_PERSON_DISTANCE, FaceRecogniser, distance
 from services.faceswap.shots import CutDetector
 from services.faceswap.smoothing import MeshSmoother
 
@@ -43,6 +43,7 @@ class Track:
         mesh: where it is, as the network says; `points` (468, 3) are the same, smoothed.
         lost_since_s: None while it is seen.
         descriptor: the recogniser's numbers (128,), where they were needed.
+        doubts: tracks with which it may have been mixed up.
     """
 
     id: int
@@ -51,7 +52,7 @@ class Track:
     seen_s: float
     lost_since_s: float | None = None
     descriptor: FloatArray | None = None
-    near_others: bool = False
+    doubts: set[int] = field(default_factory=set)
     crowded: bool = False
     piece: Piece | None = None  # of the frame in which it was last looked for
     motion: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))  # pixels per second
@@ -123,9 +124,7 @@ class FaceTracker:
     def descriptor(self, canvas: Canvas, track: Track) -> FloatArray:
         """The recogniser's numbers (128,) of a track that is seen; taken now unless they are known."""
         if track.descriptor is None:
-            piece = cut_around(canvas, track.mesh.points)
-            local = Mesh(piece.inside(track.mesh.points), track.mesh.score)
-            track.descriptor = self._recogniser.descriptor(piece.picture, local)
+            track.descriptor = self._describe(track.mesh, canvas)
         return track.descriptor
 
     def _follow(self, track: Track, canvas: Canvas, time_s: float) -> None:
@@ -195,13 +194,11 @@ class FaceTracker:
         """Gives a found face to the lost track that it is, or to a new one, which is returned."""
         mesh = self._settled(face.mesh, canvas)
         near = [t for t in lost if np.linalg.norm(_middle(t.mesh.points) - _middle(mesh.points)) < 2.0 * t.size_px]
-        if near:
-            track = self._most_alike(mesh, near, canvas)
-            if track is not None:
-                lost.remove(track)
-                track.smoother = MeshSmoother()
-                self._see(track, mesh, time_s)
-                return None
+        if near and (track := self._most_alike(mesh, near, canvas)) is not None:
+            lost.remove(track)
+            track.smoother = MeshSmoother()
+            self._see(track, mesh, time_s)
+            return None
         track = Track(self._next_id, mesh, mesh.points, time_s)
         self._next_id += 1
         self._see(track, mesh, time_s)
@@ -216,44 +213,51 @@ class FaceTracker:
 
     def _most_alike(self, mesh: Mesh, lost: Sequence[Track], canvas: Canvas) -> Track | None:
         """Which of the lost tracks near by this face is; the recogniser decides where it knows them."""
+        nearest = min(lost, key=lambda t: float(np.linalg.norm(_middle(t.mesh.points) - _middle(mesh.points))))
         known = [track for track in lost if track.descriptor is not None]
-        if not known:
-            return min(lost, key=lambda t: float(np.linalg.norm(_middle(t.mesh.points) - _middle(mesh.points))))
-        piece = cut_around(canvas, mesh.points)
-        found = self._recogniser.descriptor(piece.picture, Mesh(piece.inside(mesh.points), mesh.score))
+        # Where another may have taken its place, both are looked at together (`_keep_apart`).
+        mixed = any(other.id in nearest.doubts for other in self._tracks if other.lost_since_s is None)
+        if not known or (len(lost) == 1 and mixed):
+            return nearest
+        found = self._describe(mesh, canvas)
         best = min(known, key=lambda track: _distance(track, found))
-        return best if _distance(best, found) < 0.6 else None
+        return best if _distance(best, found) < SAME_PERSON_DISTANCE else None
+
+    def _describe(self, mesh: Mesh, canvas: Canvas) -> FloatArray:
+        piece = cut_around(canvas, mesh.points)
+        return self._recogniser.descriptor(piece.picture, Mesh(piece.inside(mesh.points), mesh.score))
 
     def _keep_apart(self, canvas: Canvas) -> None:
         """Learns who is who before faces come close, and looks again once they have parted."""
         seen = [track for track in self._tracks if track.lost_since_s is None]
-        near = {t.id: [o for o in seen if o is not t and _apart(t, o) < NEAR] for t in seen}
-        parted = [track for track in seen if track.near_others and not near[track.id]]
+        alive = {track.id for track in self._tracks}
         for track in seen:
-            track.crowded = any(other is not track and _apart(track, other) < CROWDED for other in seen)
-            if near[track.id] and not track.near_others:
-                self.descriptor(canvas, track)
-            track.near_others = bool(near[track.id])
-        if len(parted) >= 2:
-            self._tell_apart(parted, canvas)
+            track.doubts &= alive
+            track.crowded = False
+        for number, track in enumerate(seen):
+            for other in seen[number + 1 :]:
+                apart = _apart(track, other)
+                track.crowded |= apart < CROWDED
+                other.crowded |= apart < CROWDED
+                if apart < NEAR:
+                    for one, another in ((track, other), (other, track)):
+                        self.descriptor(canvas, one)
+                        one.doubts.add(another.id)
+                elif other.id in track.doubts:
+                    self._tell_apart(track, other, canvas)
 
-    def _tell_apart(self, parted: list[Track], canvas: Canvas) -> None:
+    def _tell_apart(self, a: Track, b: Track, canvas: Canvas) -> None:
         """Lets two tracks that were mixed up change places."""
-        found = {}
-        for track in parted:
-            piece = cut_around(canvas, track.mesh.points)
-            local = Mesh(piece.inside(track.mesh.points), track.mesh.score)
-            found[track.id] = self._recogniser.descriptor(piece.picture, local)
-        for number, a in enumerate(parted):
-            for b in parted[number + 1 :]:
-                kept = _distance(a, found[a.id]) + _distance(b, found[b.id])
-                swapped = _distance(a, found[b.id]) + _distance(b, found[a.id])
-                if swapped < kept - SWITCH_MARGIN:
-                    for name in ("mesh", "points", "motion", "smoother", "piece"):
-                        ours, theirs = getattr(a, name), getattr(b, name)
-                        setattr(a, name, theirs)
-                        setattr(b, name, ours)
-                    found[a.id], found[b.id] = found[b.id], found[a.id]
+        a.doubts.discard(b.id)
+        b.doubts.discard(a.id)
+        found_a, found_b = self._describe(a.mesh, canvas), self._describe(b.mesh, canvas)
+        kept = _distance(a, found_a) + _distance(b, found_b)
+        swapped = _distance(a, found_b) + _distance(b, found_a)
+        if swapped < kept - SWITCH_MARGIN:
+            for name in ("mesh", "points", "motion", "smoother", "piece"):
+                ours, theirs = getattr(a, name), getattr(b, name)
+                setattr(a, name, theirs)
+                setattr(b, name, ours)
 
 
 def _middle(points: FloatArray) -> FloatArray:

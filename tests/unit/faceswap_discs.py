@@ -43,6 +43,8 @@ def discs(picture: Picture) -> list[tuple[float, float, float]]:
 
 
 class DiscMesh:
+    """Follows the nearest disc."""
+
     def follow(self, picture: Picture, points: FloatArray, *, mirrored: bool = False) -> Mesh:
         expected = points[:, :2].mean(axis=0)
         found = sorted(discs(picture), key=lambda disc: np.hypot(disc[0] - expected[0], disc[1] - expected[1]))
@@ -52,9 +54,8 @@ class DiscMesh:
 
 
 class DiscFinder:
-    mesh = DiscMesh()
-
     def __init__(self) -> None:
+        self.mesh = DiscMesh()
         self.looks = 0
 
     def find_fast(self, picture: Picture, known: Sequence[Mesh] = (), *, part: int | None = None) -> list[Face]:

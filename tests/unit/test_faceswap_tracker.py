@@ -93,6 +93,19 @@ def test_identities_survive_a_crossing(touching: bool) -> None:
     assert 2 <= world.recogniser.asked <= 12
 
 
+def test_tracks_that_change_places_unseen_change_back() -> None:
+    """Side by side, from one frame to the next, the two faces change places."""
+    world = World()
+    for n in range(60):
+        apart = max(42.0, 150.0 - 10 * n) if n < 30 else min(150.0, 42.0 + 10 * (n - 30))
+        left, right = (RED, GREEN) if n < 20 else (GREEN, RED)
+        tracked = world.show([(320.0 - apart, 170.0, left), (320.0 + apart, 170.0, right)])
+        if n in (0, 25):
+            assert world.colours(tracked) == ({0: "r", 1: "g"} if n == 0 else {0: "g", 1: "r"})
+    assert world.colours(tracked) == {0: "r", 1: "g"}
+    assert world.recogniser.asked == 4
+
+
 def test_a_turnaround_behind_each_other_is_no_crossing() -> None:
     """They meet, and each goes back where it came from."""
     world = World()
