@@ -86,7 +86,7 @@ def verify(models_dir: ModelsDir = None) -> None:
 def add(
     name: Annotated[str, typer.Argument(help="Name to use it by, such as in `likeness swap --engine NAME`.")],
     file: Annotated[Path, typer.Argument(help="The ONNX file.", exists=True, dir_okay=False)],
-    kind: Annotated[str, typer.Option("--kind", help="face-swapper, face-embedder or face-enhancer.")],
+    kind: Annotated[str, typer.Option("--kind", help="face-swapper, face-embedder, face-enhancer or face-person.")],
     license_: Annotated[str, typer.Option("--license", help="SPDX identifier or name of the licence.")],
     source: Annotated[str, typer.Option("--source", help="Where the file comes from.")],
     license_text: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from services.common.errors import LikenessError
 from services.common.models import ModelEntry, Registry
@@ -14,9 +14,9 @@ from services.faceswap.neural import PixelRange, SwapNet, check_swapper
 from services.faceswap.neural_align import Layout
 from services.faceswap.neural_embed import FaceEmbedder, check_embedder
 from services.faceswap.neural_session import Compute, OnnxNet
+from services.faceswap.person_engine import PERSON, check_person
 
-FaceKind = Literal["face-swapper", "face-embedder", "face-enhancer"]
-SWAPPER, EMBEDDER, ENHANCER = get_args(FaceKind)
+SWAPPER, EMBEDDER, ENHANCER = "face-swapper", "face-embedder", "face-enhancer"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         check_enhancer,
         {"layout": get_args(Layout), "strength": float, "fidelity": float},
     ),
+    PERSON: Kind("gives one person's face (`services.faceswap.export`)", check_person, {}),
 }
 
 

@@ -50,12 +50,7 @@ class PersonEngine:
         self.name = name
         self._net = OnnxNet(path, compute)
         self._describe = describe
-        try:
-            self.descriptor = np.asarray(json.loads(self._net.metadata[METADATA])["descriptor"], np.float32)
-            self.size = int(self._net.inputs[0].shape[2] or 0)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            detail = f"{path.name} is no person model; make one with `python -m services.faceswap.export`."
-            raise LikenessError("MODEL_INVALID", detail) from error
+        self.size, self.descriptor = check_person(self._net, path.name)
 
     def prepare(self, views: Sequence[View]) -> Trained:
         """Compares the pictures with the person the model knows.
@@ -83,6 +78,24 @@ class PersonEngine:
         made, mask = np.ascontiguousarray(colours[0].transpose(1, 2, 0)), masks[0, 0]
         made = in_light_of(made, aligned.astype(np.float32) / 255.0, mask) * 255.0
         return paste(made, matrix, target, points, look, memory, mask=mask)
+
+
+def check_person(net: OnnxNet, name: str) -> tuple[int, FloatArray]:
+    """Side of the crop that a person model takes, and whose face it gives, in the recogniser's numbers (128,).
+
+    Raises:
+        LikenessError: MODEL_INVALID when the file is not one of `services.faceswap.export`.
+    """
+    try:
+        descriptor = np.asarray(json.loads(net.metadata[METADATA])["descriptor"], np.float32)
+        _, channels, height, width = net.inputs[0].shape
+        fits = descriptor.shape == (128,) and channels == 3 and height == width and len(net.outputs) == 2
+    except (KeyError, ValueError, TypeError):
+        fits = False
+    if not fits or not height:
+        detail = f"{name} is no person model; make one with `python -m services.faceswap.export`."
+        raise LikenessError("MODEL_INVALID", detail)
+    return height, descriptor
 
 
 def in_light_of(made: FloatArray, seen: FloatArray, mask: FloatArray) -> FloatArray:

@@ -20,7 +20,9 @@ from services.faceswap.person_crop import crop_outline, person_alignment
 from services.faceswap.person_data import KEPT_PX, REACH, Faces, Sampler, frames
 from services.faceswap.person_engine import PersonEngine, in_light_of
 from services.faceswap.person_model import PersonConfig, PersonModel
+from services.faceswap.register import Offer, register
 from services.faceswap.template import template
+from tests.unit import faceswap_networks as networks
 
 SIZE = 32
 DESCRIPTORS = {"source": np.full(128, 0.1, np.float32), "target": np.full(128, -0.1, np.float32)}
@@ -214,6 +216,17 @@ def test_export_registers_an_engine(
     assert export.main([f"--run={tmp_path}", "--name=bert"]) == 1
     assert export.main([f"--run={run}", "--name=mesh"]) == 1
     assert "not the folder of a finished training" in capsys.readouterr().err
+
+
+def test_model_trained_elsewhere_is_registered_as_it_is(run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere" / "anna.onnx"
+    export.export_run(run, file)
+    models_dir = tmp_path / "models"
+    register(models_dir, Offer("anna", file, "face-person", "MIT", "another machine"), accepted=True)
+    assert isinstance(engines.load_engine("anna", Registry(models_dir)), PersonEngine)
+    other = networks.enhancer(tmp_path / "e.onnx")
+    with pytest.raises(LikenessError, match="is no person model"):
+        register(models_dir, Offer("bert", other, "face-person", "MIT", "a test"), accepted=True)
 
 
 def test_light_of_the_target_is_taken_within_the_mask() -> None:
