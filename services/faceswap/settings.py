@@ -22,5 +22,7 @@ class FaceSwapSettings(StageSettings):
     )
     live_idle_s: float = Field(default=30.0, gt=0, description="A live stream without a frame for so long is ended.")
     live_max_s: float = Field(
-        default=3600.0, gt=0, description="A live stream is ended after so long, whatever its deadline."
+        default=3600.0,
+        gt=0,
+        description="A live stream is ended after so long, or at its deadline; without one, after default_deadline_s.",
     )

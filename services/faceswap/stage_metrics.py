@@ -47,4 +47,3 @@ faces_per_frame = Histogram(
     "likeness_face_faces_per_frame", "Faces swapped in a picture or frame", ["kind"], buckets=_FACES
 )
 tracks_total = Counter("likeness_face_tracks", "Faces followed through films and live streams", ["kind"])
-people_prepared_total = Counter("likeness_face_people", "People asked for, by whether they were kept", ["kept"])

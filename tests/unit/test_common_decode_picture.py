@@ -105,6 +105,49 @@ def test_cmyk_jpeg() -> None:
     assert np.abs(decoded.astype(int) - picture()).mean() < 12
 
 
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 700), (700, 1), (3, 2), (41, 59)])
+def test_odd_sizes(format: PictureFormat, height: int, width: int) -> None:
+    original = np.full((height, width, 3), (30, 120, 200), np.uint8)
+    decoded = decode_picture(encode_picture(original, format))
+    assert decoded.shape == original.shape
+    assert np.abs(decoded.astype(int) - original).max() <= 6
+
+
+@pytest.mark.parametrize(("format", "tolerance"), [("PNG", 0), ("WEBP", 8)])
+def test_of_an_animation_the_first_picture_counts(format: str, tolerance: int) -> None:
+    first, second = picture(), 255 - picture()
+    data = saved(pillow(first), format, save_all=True, append_images=[pillow(second)], duration=100, quality=95)
+    assert np.abs(decode_picture(data).astype(int) - first).mean() <= tolerance
+
+
+def test_sixteen_bit_with_alpha_lies_over_white() -> None:
+    deep = np.zeros((6, 8, 4), np.uint16)
+    deep[:, 4:] = (65535, 0, 0, 65535)
+    decoded = decode_picture(cv2.imencode(".png", deep)[1].tobytes())
+    assert (decoded[:, :4] == 255).all() and (decoded[:, 4:] == (255, 0, 0)).all()
+
+
+def test_palette_with_transparent_colours() -> None:
+    image = Image.fromarray(np.tile(np.arange(4, dtype=np.uint8), (6, 2)))
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 0, 0, 0])
+    decoded = decode_picture(saved(image.convert("P"), "PNG", transparency=bytes([255, 255, 255, 0])))
+    assert decoded.shape == (6, 8, 3) and (decoded[:, 3] == 255).all()
+
+
+def test_a_caller_may_accept_fewer_pixels() -> None:
+    data = encode_picture(picture(40, 60), "png")
+    assert decode_picture(data, max_pixels=2400).shape == (40, 60, 3)
+    with pytest.raises(LikenessError) as raised:
+        decode_picture(data, max_pixels=2399)
+    assert raised.value.reason == "MEDIA_TOO_LARGE"
+
+
+def test_sixteen_bit_tiff_is_named() -> None:
+    error = refusal(cv2.imencode(".tiff", np.zeros((8, 8, 3), np.uint16))[1].tobytes())
+    assert error.reason == "MEDIA_UNSUPPORTED" and "TIFF" in error.detail and "PNG" in error.detail
+
+
 def _png_claiming(width: int, height: int) -> bytes:
     """A valid PNG header and end with next to nothing in between."""
 
