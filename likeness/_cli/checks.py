@@ -32,6 +32,7 @@ EXTRAS: Final = {
         "cv2",
         "dlib",
         "flask",
+        "flask_sock",
         "gunicorn",
         "inflect",
         "minio",
