@@ -12,6 +12,7 @@ recogniser. Needs torch. One JSON object on stdout, a contact sheet beside the r
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -167,20 +168,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON; there is no other form")
     parser.add_argument("--run", type=Path, default=Path("out/benchmarks/face_person"))
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--width", type=int, default=32, help="of the network; the trainer's own is 64")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     cv2.setNumThreads(options.threads)
     make_films(FaceSwapper.load(Registry(CommonSettings().models_dir)), options.run)
     folders = [f"--{name}={options.run / 'films' / name}" for name in ("source", "target")]
-    more = [f"--{name}={getattr(options, name)}" for name in ("minutes", "batch", "device", "threads")]
+    more = [f"--{name}={getattr(options, name)}" for name in ("minutes", "batch", "width", "device", "threads")]
     resumed = ["--resume"] if (options.run / "trainer.pt").is_file() else []
-    stdout, sys.stdout = sys.stdout, sys.stderr
-    try:
-        train.main([*folders, f"--out={options.run}", *more, *resumed])
-    finally:
-        sys.stdout = stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        if train.main([*folders, f"--out={options.run}", *more, *resumed]):
+            return 1
     print(json.dumps(measure(options.run) | {"machine": describe_machine()}, indent=2))
     return 0
 
