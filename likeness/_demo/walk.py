@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,7 @@ FILM_TIMEOUT_S: Final = 300.0
 START_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles the numba kernels
 SOURCE: Final[DemoPicture] = GUEST
 TARGET: Final[DemoPicture] = ASTRONAUT
+FILM_TARGET: Final = replace(ASTRONAUT, part=(86, 0, 280, 280))  # left, top, width, height: head and shoulders
 
 
 @dataclass
@@ -121,7 +122,7 @@ def _walk(
     film_path = folder / "film.mp4"
     with tempfile.TemporaryDirectory(prefix="likeness-film-") as scratch:
         original = Path(scratch) / "target.mp4"
-        make_film(TARGET, original)
+        make_film(FILM_TARGET, original)
         with timed(timings_s, "film"):
             film = client.swaps.create(face=face.id, target=original).wait(FILM_TIMEOUT_S)
         film.save(film_path)
