@@ -18,8 +18,8 @@ from services.common.film.frames import FilmFrame
 from services.common.film.probe import Colour
 from services.faceswap.canvas import Plane
 from services.faceswap.detector import Picture
-from services.faceswap.litert import FloatArray
 
+IntArray = NDArray[np.int32]
 # Matrix code point -> shares of red and blue in luma.
 _SHARES: Final = {
     1: (0.2126, 0.0722),
@@ -30,6 +30,8 @@ _SHARES: Final = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
+BITS: Final = 16  # of fractions
+ONE, HALF = 1 << BITS, 1 << BITS - 1
 HD_HEIGHT_PX: Final = 720  # from here on BT.709 is meant where nothing is said, below BT.601
 
 
@@ -72,45 +74,53 @@ def warm_planes() -> None:
 
 
 @lru_cache(maxsize=16)
-def _factors(matrix: int, full_range: bool) -> tuple[FloatArray, FloatArray]:
+def _factors(matrix: int, full_range: bool) -> tuple[IntArray, IntArray]:
     """To BGR: luma's offset and gain, then what red-difference adds to R, both to G, blue-difference to B.
 
     From BGR: what a change of B, G and R does to luma, blue-difference and red-difference, (3, 3).
+    All but the offset in units of 1 / ONE.
     """
     red, blue = _SHARES[matrix]
     green = 1.0 - red - blue
     luma_range, colour_range = (255.0, 255.0) if full_range else (219.0, 224.0)
     gain, colour = 255.0 / luma_range, 255.0 / colour_range
-    to_bgr = [
-        0.0 if full_range else 16.0,
-        gain,
-        2 * (1 - red) * colour,
-        -2 * red * (1 - red) / green * colour,
-        -2 * blue * (1 - blue) / green * colour,
-        2 * (1 - blue) * colour,
-    ]
+    to_bgr = ONE * np.array(
+        [
+            0.0 if full_range else 16.0 / ONE,
+            gain,
+            2 * (1 - red) * colour,
+            -2 * red * (1 - red) / green * colour,
+            -2 * blue * (1 - blue) / green * colour,
+            2 * (1 - blue) * colour,
+        ]
+    )
     luma = np.array([blue, green, red])
     blue_difference = (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - blue))
     red_difference = (np.array([0.0, 0.0, 1.0]) - luma) / (2 * (1 - red))
-    from_bgr = np.stack([luma / gain, blue_difference / colour, red_difference / colour])
-    return np.array(to_bgr, np.float32), from_bgr.astype(np.float32)
+    from_bgr = ONE * np.stack([luma / gain, blue_difference / colour, red_difference / colour])
+    return np.rint(to_bgr).astype(np.int32), np.rint(from_bgr).astype(np.int32)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@numba.njit(inline="always")
+def _byte(value: Any) -> Any:
+    """A value in units of 1 / ONE, rounded and kept within a byte."""
+    return np.uint8(min(max((value + HALF) >> BITS, 0), 255))
+
+
+@numba.njit(nogil=True, cache=True)
 def _cut(luma: Any, blue: Any, red: Any, left: int, top: int, to_bgr: Any, result: Any) -> None:
     offset, gain, red_r, red_g, blue_g, blue_b = to_bgr[0], to_bgr[1], to_bgr[2], to_bgr[3], to_bgr[4], to_bgr[5]
     height, width = result.shape[:2]
     for y in range(height):
-        row, colour_row = top + y, (top + y) >> 1
+        row, colour_row = luma[top + y], (top + y) >> 1
+        u_row, v_row, out = blue[colour_row], red[colour_row], result[y]
         for x in range(width):
             column = (left + x) >> 1
-            value = (np.float32(luma[row, left + x]) - offset) * gain + np.float32(0.5)
-            u = np.float32(blue[colour_row, column]) - np.float32(128.0)
-            v = np.float32(red[colour_row, column]) - np.float32(128.0)
-            b, g, r = value + blue_b * u, value + red_g * v + blue_g * u, value + red_r * v
-            result[y, x, 0] = np.uint8(min(max(b, np.float32(0.0)), np.float32(255.0)))
-            result[y, x, 1] = np.uint8(min(max(g, np.float32(0.0)), np.float32(255.0)))
-            result[y, x, 2] = np.uint8(min(max(r, np.float32(0.0)), np.float32(255.0)))
+            value = (np.int32(row[left + x]) - offset) * gain
+            u, v = np.int32(u_row[column]) - np.int32(128), np.int32(v_row[column]) - np.int32(128)
+            out[x, 0] = _byte(value + blue_b * u)
+            out[x, 1] = _byte(value + red_g * v + blue_g * u)
+            out[x, 2] = _byte(value + red_r * v)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -119,22 +129,22 @@ def _paste(
 ) -> None:
     height, width = changed.shape
     for colour_row in range(top >> 1, (top + height + 1) >> 1):
+        first_y, last_y = max(2 * colour_row - top, 0), min(2 * colour_row + 2 - top, height)
         for column in range(left >> 1, (left + width + 1) >> 1):
-            u, v, touched = np.float32(0.0), np.float32(0.0), False
-            for y in range(max(2 * colour_row - top, 0), min(2 * colour_row + 2 - top, height)):
+            blues, greens, reds = np.int32(0), np.int32(0), np.int32(0)
+            touched = False
+            for y in range(first_y, last_y):
                 for x in range(max(2 * column - left, 0), min(2 * column + 2 - left, width)):
-                    if not changed[y, x]:
-                        continue
-                    touched = True
-                    b = np.float32(after[y, x, 0]) - np.float32(before[y, x, 0])
-                    g = np.float32(after[y, x, 1]) - np.float32(before[y, x, 1])
-                    r = np.float32(after[y, x, 2]) - np.float32(before[y, x, 2])
-                    value = luma[top + y, left + x] + from_bgr[0, 0] * b + from_bgr[0, 1] * g + from_bgr[0, 2] * r
-                    luma[top + y, left + x] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
-                    u += from_bgr[1, 0] * b + from_bgr[1, 1] * g + from_bgr[1, 2] * r
-                    v += from_bgr[2, 0] * b + from_bgr[2, 1] * g + from_bgr[2, 2] * r
+                    if changed[y, x]:
+                        touched = True
+                        b = np.int32(after[y, x, 0]) - np.int32(before[y, x, 0])
+                        g = np.int32(after[y, x, 1]) - np.int32(before[y, x, 1])
+                        r = np.int32(after[y, x, 2]) - np.int32(before[y, x, 2])
+                        change = from_bgr[0, 0] * b + from_bgr[0, 1] * g + from_bgr[0, 2] * r
+                        luma[top + y, left + x] = _byte((np.int32(luma[top + y, left + x]) << BITS) + change)
+                        blues, greens, reds = blues + b, greens + g, reds + r
             if touched:
-                value = blue[colour_row, column] + u / 4
-                blue[colour_row, column] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
-                value = red[colour_row, column] + v / 4
-                red[colour_row, column] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+                change = from_bgr[1, 0] * blues + from_bgr[1, 1] * greens + from_bgr[1, 2] * reds
+                blue[colour_row, column] = _byte((np.int32(blue[colour_row, column]) << BITS) + (change >> 2))
+                change = from_bgr[2, 0] * blues + from_bgr[2, 1] * greens + from_bgr[2, 2] * reds
+                red[colour_row, column] = _byte((np.int32(red[colour_row, column]) << BITS) + (change >> 2))
