@@ -18,6 +18,7 @@ from services.common.film.frames import FilmFrame
 from services.common.film.probe import Colour
 from services.faceswap.canvas import Plane
 from services.faceswap.detector import Picture
+from services.faceswap.litert import FloatArray
 
 IntArray = NDArray[np.int32]
 # Matrix code point -> shares of red and blue in luma.
@@ -54,10 +55,17 @@ class PlanesCanvas:
         return self._frame.luma
 
     def cut(self, left: int, top: int, width: int, height: int) -> Picture:
-        frame = self._frame
-        result = np.empty((height, width, 3), np.uint8)
-        _cut(frame.luma, frame.blue, frame.red, left, top, self._to_bgr, result)
-        return result
+        """Colour between its samples is interpolated."""
+        first_x, first_y = left >> 1, top >> 1
+        columns, rows = slice(first_x, (left + width + 1) >> 1), slice(first_y, (top + height + 1) >> 1)
+        colour = cv2.merge([self._frame.blue[rows, columns], self._frame.red[rows, columns]])
+        side_x, side_y = 2 * colour.shape[1], 2 * colour.shape[0]
+        fine: Any = cv2.resize(colour, (side_x, side_y), interpolation=cv2.INTER_LINEAR)
+        luma = self._frame.luma[2 * first_y : 2 * first_y + side_y, 2 * first_x : 2 * first_x + side_x]
+        joined = np.empty((side_y, side_x, 3), np.uint8)
+        cv2.mixChannels([np.ascontiguousarray(luma), fine], [joined], [0, 0, 1, 1, 2, 2])
+        bgr: Any = cv2.transform(joined, self._to_bgr)
+        return np.asarray(bgr, np.uint8)[top % 2 : top % 2 + height, left % 2 : left % 2 + width]
 
     def paste(self, left: int, top: int, cut: Picture, pixels: Picture, changed: NDArray[np.bool_]) -> None:
         frame = self._frame
@@ -74,53 +82,28 @@ def warm_planes() -> None:
 
 
 @lru_cache(maxsize=16)
-def _factors(matrix: int, full_range: bool) -> tuple[IntArray, IntArray]:
-    """To BGR: luma's offset and gain, then what red-difference adds to R, both to G, blue-difference to B.
+def _factors(matrix: int, full_range: bool) -> tuple[FloatArray, IntArray]:
+    """From luma, blue-difference, red-difference and 1 to B, G, R, (3, 4).
 
-    From BGR: what a change of B, G and R does to luma, blue-difference and red-difference, (3, 3).
-    All but the offset in units of 1 / ONE.
+    And what a change of B, G and R does to luma, blue-difference and red-difference, (3, 3), in units of 1 / ONE.
     """
     red, blue = _SHARES[matrix]
-    green = 1.0 - red - blue
-    luma_range, colour_range = (255.0, 255.0) if full_range else (219.0, 224.0)
-    gain, colour = 255.0 / luma_range, 255.0 / colour_range
-    to_bgr = ONE * np.array(
-        [
-            0.0 if full_range else 16.0 / ONE,
-            gain,
-            2 * (1 - red) * colour,
-            -2 * red * (1 - red) / green * colour,
-            -2 * blue * (1 - blue) / green * colour,
-            2 * (1 - blue) * colour,
-        ]
-    )
-    luma = np.array([blue, green, red])
+    luma = np.array([blue, 1.0 - red - blue, red])
     blue_difference = (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - blue))
     red_difference = (np.array([0.0, 0.0, 1.0]) - luma) / (2 * (1 - red))
-    from_bgr = ONE * np.stack([luma / gain, blue_difference / colour, red_difference / colour])
-    return np.rint(to_bgr).astype(np.int32), np.rint(from_bgr).astype(np.int32)
+    luma_range, colour_range = (255.0, 255.0) if full_range else (219.0, 224.0)
+    ranges = np.array([luma_range, colour_range, colour_range]) / 255.0
+    from_bgr = ranges[:, np.newaxis] * np.stack([luma, blue_difference, red_difference])
+    back = np.linalg.inv(from_bgr)
+    black = np.array([0.0 if full_range else 16.0, 128.0, 128.0])
+    to_bgr = np.column_stack([back, -back @ black])
+    return to_bgr.astype(np.float32), np.rint(ONE * from_bgr).astype(np.int32)
 
 
 @numba.njit(inline="always")
 def _byte(value: Any) -> Any:
     """A value in units of 1 / ONE, rounded and kept within a byte."""
     return np.uint8(min(max((value + HALF) >> BITS, 0), 255))
-
-
-@numba.njit(nogil=True, cache=True)
-def _cut(luma: Any, blue: Any, red: Any, left: int, top: int, to_bgr: Any, result: Any) -> None:
-    offset, gain, red_r, red_g, blue_g, blue_b = to_bgr[0], to_bgr[1], to_bgr[2], to_bgr[3], to_bgr[4], to_bgr[5]
-    height, width = result.shape[:2]
-    for y in range(height):
-        row, colour_row = luma[top + y], (top + y) >> 1
-        u_row, v_row, out = blue[colour_row], red[colour_row], result[y]
-        for x in range(width):
-            column = (left + x) >> 1
-            value = (np.int32(row[left + x]) - offset) * gain
-            u, v = np.int32(u_row[column]) - np.int32(128), np.int32(v_row[column]) - np.int32(128)
-            out[x, 0] = _byte(value + blue_b * u)
-            out[x, 1] = _byte(value + red_g * v + blue_g * u)
-            out[x, 2] = _byte(value + red_r * v)
 
 
 @numba.njit(nogil=True, cache=True)
