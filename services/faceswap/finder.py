@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from services.faceswap.detector import Detection, FaceDetector, Picture, same_face
-from services.faceswap.mesh import FaceMesh, Mesh
+from services.faceswap.detector import EYE_LEFT, EYE_RIGHT, Detection, FaceDetector, Picture, same_face
+from services.faceswap.mesh import HOPELESS_SCORE, FaceMesh, Mesh
+from services.faceswap.pieces import detection_of
 from services.faceswap.template import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 
 MIN_MESH_SCORE: Final = 0.9975  # what is no face reaches 0.994, faces of 20 pixels stay above 0.99999
 SURE_MESH_SCORE: Final = 1.0 - 1e-6  # a face read aslant by 90 degrees or upside down stays below
 FINE_LEVEL: Final = 2
+ASLANT: Final = np.radians(10.0)
 DOMINANT_TILE_SHARE: Final = 0.3  # beside a face of this share of a tile's side there is hardly a larger one, turned
 RELIABLE_TILE_SHARE: Final = 0.1  # no face of at least this share of a tile's side is missed at that level
 
@@ -64,9 +66,20 @@ class FaceFinder:
         """Adds what the detector proposes to the faces, if it is a face and none of them."""
         if any(same_face(proposal, face.detection) for face in faces):
             return
-        mesh = self._upright(picture, self.mesh.locate(picture, proposal))
+        located = self.mesh.locate(picture, proposal)
+        mesh = self._upright(picture, self._straightened(picture, proposal, located))
         if mesh.score >= MIN_MESH_SCORE and not any(_same_mesh(mesh, face.mesh) for face in faces):
+            if mesh is not located:  # the proposal's keypoints are not where the face has them
+                proposal = replace(detection_of(mesh), score=proposal.score)
             faces.append(Face(proposal, mesh))
+
+    def _straightened(self, picture: Picture, proposal: Detection, mesh: Mesh) -> Mesh:
+        """The mesh, looked at once more where the detector told another angle, as it does of faces aslant."""
+        eyes = proposal.keypoints[EYE_LEFT] - proposal.keypoints[EYE_RIGHT]
+        off = _angle(mesh) - float(np.arctan2(eyes[1], eyes[0]))
+        if mesh.score >= HOPELESS_SCORE and abs((off + np.pi) % (2 * np.pi) - np.pi) > ASLANT:
+            return self.mesh.turned(picture, mesh, 0.0)
+        return mesh
 
     def _upright(self, picture: Picture, mesh: Mesh) -> Mesh:
         """The mesh, or a surer one of the same place: the detector also sees faces that are turned by 90 degrees or
@@ -100,8 +113,13 @@ class FaceFinder:
 
 def _quarter_turns(mesh: Mesh) -> int:
     """By how many quarter turns counter-clockwise the picture has to be turned for the face to stand upright."""
+    return round(_angle(mesh) / (np.pi / 2)) % 4
+
+
+def _angle(mesh: Mesh) -> float:
+    """By how much the line between the eyes is turned clockwise, in radians."""
     eyes = mesh.points[LEFT_EYE_OUTER, :2] - mesh.points[RIGHT_EYE_OUTER, :2]
-    return round(float(np.arctan2(eyes[1], eyes[0])) / (np.pi / 2)) % 4
+    return float(np.arctan2(eyes[1], eyes[0]))
 
 
 def _same_mesh(a: Mesh, b: Mesh) -> bool:

@@ -63,13 +63,7 @@ class FaceMesh:
         right, left = detection.keypoints[EYE_RIGHT], detection.keypoints[EYE_LEFT]
         angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
         centre = np.array([detection.left + detection.width / 2, detection.top + detection.height / 2])
-        points, score = self._run(picture, centre, angle, CROP_SCALE * detection.size)
-        for round_ in range(self._refinements):
-            if score < HOPELESS_SCORE:
-                break
-            mirrored = self._average_mirrored and round_ == self._refinements - 1
-            points, score = self._run(picture, *_crop_of(points), mirrored=mirrored)
-        return Mesh(points, score)
+        return self._settled(picture, centre, angle, CROP_SCALE * detection.size)
 
     def follow(self, picture: Picture, points: FloatArray, *, mirrored: bool = False) -> Mesh:
         """The mesh of a face that was at `points` (468, 3) in the frame before: one run, two where it moved far.
@@ -87,9 +81,16 @@ class FaceMesh:
     def turned(self, picture: Picture, mesh: Mesh, radians: float) -> Mesh:
         """What the crop around a mesh holds when it is turned clockwise: a face that was read upside down is found."""
         centre, angle, side = _crop_of(mesh.points)
-        points, score = self._run(picture, centre, angle + radians, side)
-        for _ in range(self._refinements if score >= HOPELESS_SCORE else 0):
-            points, score = self._run(picture, *_crop_of(points))
+        return self._settled(picture, centre, angle + radians, side)
+
+    def _settled(self, picture: Picture, centre: FloatArray, angle: float, side: float) -> Mesh:
+        """Reads a crop, and then again and again the crop around what was found in the one before."""
+        points, score = self._run(picture, centre, angle, side)
+        for round_ in range(self._refinements):
+            if score < HOPELESS_SCORE:
+                break
+            mirrored = self._average_mirrored and round_ == self._refinements - 1
+            points, score = self._run(picture, *_crop_of(points), mirrored=mirrored)
         return Mesh(points, score)
 
     def _run(
