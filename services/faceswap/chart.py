@@ -203,7 +203,8 @@ class Laid:
 
 def lay(points: Points, height: int, width: int) -> Laid:
     """Lays the mesh `points` (468, 3), in pixels, over a picture of (height, width)."""
-    step = max(1, round(float(np.ptp(points[:, :2], axis=0).max()) / FACE_PX))
+    wanted = round(float(np.ptp(points[:, :2], axis=0).max()) / FACE_PX)
+    step = max(1, min(wanted, height, width))
     small = (-(-height // step), -(-width // step))
     reduced = ((points + [0.5, 0.5, 0.0]) / step - [0.5, 0.5, 0.0]).astype(np.float32)
     fixed = chart()

@@ -11,12 +11,17 @@ from typing import Final
 import cv2
 import numpy as np
 
+from services.faceswap.chart import Laid
+from services.faceswap.face_engine import Memory
 from services.faceswap.litert import FloatArray
 
 COLOURFUL: Final = 2.0  # the source may be so many times as varied in hue as the target
 PRIOR_WEIGHT: Final = 0.08
 LIGHT_SIGMA, HUE_SIGMA = 0.14, 0.07  # of the face's width: what is coarser counts as light
 MAX_LIGHT: Final = np.array([16.0, 14.0, 14.0], np.float32)  # Lab; what differs by more is no matter of light
+LIGHT_KEY: Final = "light"
+FOLLOW, JUMP = 0.2, 0.35  # share of a new frame in the remembered light; natural logarithm: a lamp switched, not noise
+LEAST_FACTOR: Final = 1e-3
 
 
 def to_lab(bgr: FloatArray) -> FloatArray:
@@ -132,3 +137,31 @@ def skin_likelihood(lab: FloatArray, sure_skin: FloatArray) -> FloatArray:
     away = (lab - middle) / (spread * [1.8, 1.6, 1.6])
     likelihood: FloatArray = np.exp(-0.5 * np.maximum((away**2).sum(axis=2) - 2.0, 0.0)).astype(np.float32)
     return likelihood
+
+
+def steadied(factors: FloatArray, laid: Laid, memory: Memory | None) -> FloatArray:
+    """Factors of light (small height, small width, 3) that follow a film slowly, place by place on the face.
+
+    What is remembered lies on the chart, so that it moves with the face. Where the mean over the face jumps, as when a
+    lamp is switched on, the memory jumps with it. Outside of the mesh, and without memory, factors stay as they are.
+
+    Args:
+        factors: over the reduced picture of `laid`; positive.
+        memory: of this face; changed.
+    """
+    if memory is None:
+        return factors
+    current = np.log(np.maximum(laid.unroll(factors.astype(np.float32)), LEAST_FACTOR))
+    seen = np.clip(laid.facing / 0.3, 0.0, 1.0)[:, :, np.newaxis]  # what is turned away says little of its light
+    before: FloatArray | None = memory.values.get(LIGHT_KEY)
+    if before is None:
+        memory.values[LIGHT_KEY] = current
+        return factors
+    change = current - before
+    total = max(float(seen.sum()), 1e-6)
+    jump = float(np.abs((seen * change).sum(axis=(0, 1)) / total).max())
+    share = 1.0 if jump > JUMP else FOLLOW
+    followed = (before + share * seen * change).astype(np.float32)
+    memory.values[LIGHT_KEY] = followed
+    steady: FloatArray = factors * np.exp(laid.roll(followed - current))
+    return steady

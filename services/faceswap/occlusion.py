@@ -23,7 +23,7 @@ from services.faceswap.occlusion_memory import hidden_by_memory, steps_of
 from services.faceswap.skin_model import MOST_SPREAD, feature_zones, logarithms, skin_distance
 
 FACING_MIN: Final = 0.15  # cosine; what is turned away further shows nothing reliable
-CLEARLY, ALIKE = 6.5, 4.5  # spreads from skin: seeds of an occluder, and what is counted with them
+CLEARLY, ALIKE = 5.5, 4.5  # spreads from skin: seeds of an occluder, and what is counted with them
 LEAST_AREA: Final = 0.006  # of the face's visible texels
 LEAST_STEP: Final = 4.0  # in spreads; a smaller difference is no border of an object
 # A component's step at its border, within two texels, over the whole step; more is asked of what is less unlike skin.
