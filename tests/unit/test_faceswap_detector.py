@@ -62,8 +62,7 @@ def test_boxes_turn_back_with_their_picture(quarter_turns: int) -> None:
     height, width = 30, 50
     marks = np.array([[12, 7], [20, 9], [31, 25], [3, 28], [44, 2], [15, 15]])
     canvas = np.zeros((height, width), np.uint8)
-    for number, (x, y) in enumerate(marks.tolist(), 1):
-        canvas[y, x] = number
+    canvas[marks[:, 1], marks[:, 0]] = np.arange(1, 7)
     turned = np.rot90(canvas, quarter_turns)
     places = [np.argwhere(turned == number)[0][::-1] + 0.5 for number in range(1, 7)]
     centre, size = np.array([25.0, 15.0]), np.array([10.0, 6.0])
