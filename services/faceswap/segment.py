@@ -1,8 +1,8 @@
 """Swaps faces in one stretch of a film: a thread decodes, one swaps, one encodes.
 
 The queues between them are short, so memory does not grow with the film. Before the first wanted picture some more are
-followed without being painted: so the faces are known, smoothed and settled where the segment begins, as they are in
-the segment before.
+followed without being painted: so the faces are known, smoothed and settled where the segment begins, and chosen as
+they are in the segment before.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from services.faceswap.swapper import FaceSwapper
 from services.faceswap.track_log import SegmentTrack, TrackLog
 
 RUN_IN_S: Final = 0.5
+LONG_RUN_IN_S: Final = 10.0  # where it matters who was there first
 PROGRESS_EVERY_S: Final = 0.5
 
 
@@ -89,7 +90,8 @@ def swap_segment(
         detail = f"The film has no picture between the time stamps {start_pts} and {end_pts}."
         raise LikenessError("INVALID_FIELD", detail, field="start_pts")
     size = info.output_size(coding.height_px)
-    run_in = int(np.searchsorted(info.frame_pts, start_pts - RUN_IN_S / float(info.time_base)))
+    run_in_s = LONG_RUN_IN_S if _who_was_first(swapper, film, info, int(wanted[0]), people) else RUN_IN_S
+    run_in = int(np.searchsorted(info.frame_pts, start_pts - run_in_s / float(info.time_base)))
     frames = read_frames(film, info, int(info.frame_pts[run_in]), end_pts, size=size)
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=".segment-")
     os.close(handle)
@@ -114,6 +116,18 @@ def swap_segment(
     on_progress(work.done, len(wanted))
     seconds = {"decode": pipeline.decode_s, "swap": work.seconds, "encode": pipeline.encode_s}
     return SegmentResult(out, work.done, *size, work.log.tracks(measure=measure), seconds)
+
+
+def _who_was_first(swapper: FaceSwapper, film: Path, info: FilmInfo, first_pts: int, people: Sequence[Person]) -> bool:
+    """Whether the choice of a face depends on what was before the segment.
+
+    The largest face, or the first from the left, is chosen when it appears and stays chosen. Where a segment begins in
+    the middle of a shot with several faces, that beginning has to be seen, or else each segment would choose its own.
+    """
+    if first_pts == info.start_pts or all(p.selector.selection in ("all", "reference") for p in people):
+        return False
+    frame = next(read_frames(film, info, first_pts, first_pts + 1))
+    return len(swapper.finder.find_fast(PlanesCanvas(frame).whole())) > 1
 
 
 class _Work:

@@ -84,12 +84,12 @@ class ColourRecogniser:
 Disc = tuple[float, float, tuple[int, int, int]]
 
 
-def scene(seen: Sequence[Disc], background: int = 0) -> Picture:
+def scene(seen: Sequence[Disc], background: int = 0, radii: Sequence[int] = ()) -> Picture:
     noise = np.random.default_rng(background).integers(60, 200, (9, 16), dtype=np.uint8)
     grey = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     picture = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
-    for x, y, colour in seen:
-        cv2.circle(picture, (round(x), round(y)), RADIUS, colour, -1)
+    for (x, y, colour), radius in zip(seen, radii or [RADIUS] * len(seen), strict=True):
+        cv2.circle(picture, (round(x), round(y)), radius, colour, -1)
     return picture
 
 

@@ -24,21 +24,24 @@ FRAMES = 50
 WHITE = (250, 250, 250)
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("film") / "discs.mp4"
+def write_film(path: Path, pictures: list[np.ndarray]) -> Path:
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "10", "g": "20"})
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 12800)
-        for n in range(FRAMES):
-            picture = scene([(150.0 + 4 * n, 150.0, RED), (480.0, 100.0 + 3 * n, GREEN)])
+        for n, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601")
             frame.pts, frame.time_base = 512 * n, Fraction(1, 12800)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures = [scene([(150.0 + 4 * n, 150.0, RED), (480.0, 100.0 + 3 * n, GREEN)]) for n in range(FRAMES)]
+    return write_film(tmp_path_factory.mktemp("film") / "discs.mp4", pictures)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,21 @@ def test_segments_join_to_what_one_piece_gives(film: Path, info: FilmInfo, tmp_p
         assert painted(picture, n) == [True, True]
         assert psnr_db(picture, other) > 35
         assert psnr_db(picture[320:], original[320:]) > 38  # where no disc ever is
+
+
+def test_all_segments_of_a_shot_choose_the_same_face(tmp_path: Path) -> None:
+    """The larger face at first becomes the smaller one in time."""
+    seen = [(150.0, 150.0, RED), (480.0, 150.0, GREEN)]
+    pictures = [scene(seen, radii=[55 - n // 2, 30 + n // 2]) for n in range(FRAMES)]
+    film = write_film(tmp_path / "a.mp4", pictures)
+    info = probe_film(film)
+    for first, last in ((0, 25), (25, 45), (45, 50)):
+        end = int(info.frame_pts[last]) if last < FRAMES else info.end_pts
+        person = Person(ColourEngine(), WHITE, None, Selector("largest"))
+        start = int(info.frame_pts[first])
+        result = swap_segment(disc_swapper(), film, tmp_path / "a.nut", [person], start_pts=start, end_pts=end)
+        for picture in lumas(result.path):
+            assert [bool(picture[145:155, x - 5 : x + 5].mean() > 200) for x in (150, 480)] == [True, False]
 
 
 def test_pictures_before_the_segment_are_followed_but_not_written(film: Path, info: FilmInfo, tmp_path: Path) -> None:

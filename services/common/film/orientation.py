@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from av.sidedata.sidedata import Type
 from numpy.typing import NDArray
+
+_TURNS: Final = {1: cv2.ROTATE_90_CLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class Orientation:
         return (height_px, width_px) if self.swaps_sides else (width_px, height_px)
 
     def apply(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A view of a plane (H, W) of the decoded picture, upright."""
-        turned = np.rot90(plane, -self.quarter_turns)
-        return turned[:, ::-1] if self.mirrored else turned
+        """A plane (H, W) of the decoded picture, upright."""
+        turned: Any = plane if self.quarter_turns == 0 else cv2.rotate(plane, _TURNS[self.quarter_turns])
+        return np.asarray(cv2.flip(turned, 1) if self.mirrored else turned, np.uint8)
 
 
 UPRIGHT: Final = Orientation()
