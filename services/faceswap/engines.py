@@ -6,11 +6,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+import numpy as np
+
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.faceswap.engine import MeshEngine
+from services.faceswap.detector import Picture
 from services.faceswap.enhancer import EnhancedEngine
 from services.faceswap.face_engine import FaceEngine, View
+from services.faceswap.finder import FaceFinder
+from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
 from services.faceswap.mesh import Mesh
 from services.faceswap.neural import NeuralEngine
@@ -18,7 +23,7 @@ from services.faceswap.neural_kinds import ENHANCER, SWAPPER, embedder_of, load_
 from services.faceswap.neural_session import Compute
 from services.faceswap.person_engine import PERSON, PersonEngine
 from services.faceswap.recogniser import FaceRecogniser
-from services.faceswap.weights import load_recogniser
+from services.faceswap.weights import load_finder, load_recogniser
 
 T = TypeVar("T")
 MESH: Final = MeshEngine.name
@@ -80,13 +85,19 @@ class Engines:
             over = self._once(enhancer, lambda: load_enhancer(self._registry, enhancer, self._compute))
             return EnhancedEngine(self.load(name, pixel_boost=pixel_boost), over)
         if name == MESH:
-            return MeshEngine()
+            return MeshEngine(self._measure)
         if self._registry.entry(name).kind == PERSON:
             return PersonEngine(name, self._registry.path(name), self._compute, self._describe)
         net, layout = self._once(name, lambda: load_swapper(self._registry, name, self._compute))
         who = embedder_of(self._registry, name)
         embedder = self._once(who, lambda: load_embedder(self._registry, who, self._compute))
         return NeuralEngine(name, net, embedder, layout=layout, pixel_boost=pixel_boost)
+
+    def _measure(self, picture: Picture, points: Points) -> Points:
+        """The mesh of a face near `points`; the network is read when the mesh engine first asks for it."""
+        with self._lock:
+            finder = self._once(FaceFinder, lambda: load_finder(self._registry, threads=self._compute.threads))
+        return finder.mesh.follow(picture, np.asarray(points, np.float32), mirrored=True).points
 
     def _describe(self, view: View) -> FloatArray:
         """The recogniser's numbers of a view; read when a person model first asks for them."""

@@ -57,13 +57,26 @@ def head_pose(points: Points) -> Similarity:
 
 def transfer_shape(source: Points, target: Points, strength: float) -> Points:
     """Mesh (468, 3) in pixels of the target with `strength` (0 to 1) of the source's shape; 0 gives the target's."""
-    source_pose, target_pose = head_pose(source), head_pose(target)
-    source_head, target_head = source_pose.apply(source), target_pose.apply(target)
-    change = strength * identity_difference(source_head, target_head)
-    return target + change @ target_pose.rotation / target_pose.scale
+    return new_mesh(head_pose(source).apply(source), target, strength, np.eye(3))
 
 
-def neutral_head(meshes: Sequence[Points]) -> Points:
+def new_mesh(head: Points, target: Points, strength: float, turn: Points) -> Points:
+    """Mesh (468, 3) in pixels of the target, with the target's pose and expression.
+
+    Args:
+        head: the source's (468, 3) in the template's frame.
+        strength: share of the source's shape, 0 to 1.
+        turn: rotation (3, 3) around the middle between the eyes, besides the target's pose.
+    """
+    pose = head_pose(target)
+    change = strength * identity_difference(head, pose.apply(target))
+    moved = target + change @ pose.rotation / pose.scale
+    middle = moved[[RIGHT_EYE[0], LEFT_EYE[0]]].mean(axis=0)
+    turned: Points = (moved - middle) @ turn.T + middle
+    return turned
+
+
+def mean_head(meshes: Sequence[Points]) -> Points:
     """The mean head (468, 3) of one person's meshes in the template's frame; heads seen from the front count more.
 
     What the person was doing in the pictures stays in it; `identity_difference` takes it out.
@@ -73,7 +86,8 @@ def neutral_head(meshes: Sequence[Points]) -> Points:
         pose = head_pose(points)
         heads.append(pose.apply(points))
         weights.append(max(0.1, float(pose.rotation[2, 2])) ** 4)
-    return np.average(heads, axis=0, weights=weights)
+    mean: Points = np.average(heads, axis=0, weights=weights)
+    return mean
 
 
 def identity_difference(source_head: Points, target_head: Points) -> Points:

@@ -20,10 +20,10 @@ from services.faceswap.colour import skin_likelihood, to_lab
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import View
 from services.faceswap.geometry import Points
-from services.faceswap.shadow import without_shadow
 from services.faceswap.litert import FloatArray
 from services.faceswap.occlusion import occluder_share
 from services.faceswap.raster import rasterise
+from services.faceswap.shadow import without_shadow
 from services.faceswap.shape import head_pose, mouth_opening
 from services.faceswap.template import template
 from services.faceswap.warp import facing, mirrored_share
@@ -57,15 +57,10 @@ class Texture:
     levels: tuple[NDArray[np.uint8], ...]
     known: FloatArray
 
-    def level_for(self, texels_per_pixel: float) -> int:
-        """Index of the coarsest level that still has as many texels as pixels.
-
-        Args:
-            texels_per_pixel: of the finest level.
-        """
-        wanted = SIDE / max(texels_per_pixel, 1e-6)
-        fitting = [index for index, side in enumerate(LEVELS) if side >= 0.95 * wanted]
-        return fitting[-1] if fitting else 0
+    def level_for(self, face_px: float) -> NDArray[np.uint8]:
+        """The coarsest level with about as many texels as a face has pixels on its longer side."""
+        fitting = [level for level in self.levels if level.shape[0] >= 0.95 * face_px]
+        return fitting[-1] if fitting else self.levels[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +104,9 @@ def _layer(view: View) -> _Layer:
     size = float(np.ptp(points[:, :2], axis=0).max())
     hidden = (dense[:, :, 2] > nearest + HIDDEN * size).astype(np.float32)
     other = cv2.remap(occluder_share(picture, lay(points, height, width)), x, y, cv2.INTER_LINEAR)
-    zone = cv2.resize(hair_zone(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    zone = np.asarray(cv2.resize(hair_zone(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
     other = np.maximum(zone * other, _hair(np.clip(colour, 0, 255), dense[:, :, 3], zone))
-    outline, _ = rasterise(points, template().triangles, np.ones((len(points), 1)), height, width)
+    outline, _ = rasterise(points, template().triangles, np.ones((len(points), 1), np.float32), height, width)
     inwards = cv2.distanceTransform(np.pad(outline[:, :, 0] > 0.5, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     edge = np.clip(cv2.remap(inwards, x, y, cv2.INTER_LINEAR) / (EDGE * size) - 0.5, 0.0, 1.0)
     rim = np.clip(cv2.resize(chart().border, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) / RIM - 0.5, 0.0, 1.0)
@@ -129,12 +124,14 @@ def _layer(view: View) -> _Layer:
 def _hair(colour: FloatArray, seen: FloatArray, zone: FloatArray) -> FloatArray:
     """What in the zone of forehead and sides is not of the colour of the cheeks, nose and chin (SIDE, SIDE), 0 to 1."""
     side = SIDE // 2
-    small = cv2.resize(colour, (side, side), interpolation=cv2.INTER_AREA)
-    seen, zone = (cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in (seen, zone))
+    small, seen, zone = (
+        np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+        for values in (colour, seen, zone)
+    )
     skin = skin_likelihood(to_lab(small), (seen > 0.9) * (zone < 0.01) * (1.0 - features()))
-    hair = zone * (1.0 - np.sqrt(skin)) * (seen > 0.05)
-    hair = cv2.dilate(hair.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15)))
-    return np.asarray(cv2.resize(hair, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
+    hair = (zone * (1.0 - np.sqrt(skin)) * (seen > 0.05)).astype(np.float32)
+    wider = cv2.dilate(hair, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15)))
+    return np.asarray(cv2.resize(wider, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _cut(view: View) -> tuple[Picture, Points]:
@@ -201,4 +198,3 @@ def _cautious(trust: FloatArray) -> FloatArray:
 
 def _inside() -> FloatArray:
     return np.asarray(cv2.resize(covered(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
-

@@ -1,4 +1,4 @@
-"""Two warps: the source's texture onto the result's mesh, and the target's picture to fit around that mesh."""
+"""The target's picture bent to fit around the result's mesh; which part of it that takes; what a mesh shows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from services.faceswap.blend import blend, lay_texture
 from services.faceswap.detector import Picture
 from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
@@ -28,7 +29,6 @@ from services.faceswap.template import (
     template,
 )
 
-MAX_SHRINK: Final = 1.3  # a source this much larger than the target is reduced first, so that sampling cannot alias
 MIN_MOVE_PX: Final = 0.02
 CUBIC_TO_PX: Final = 120.0  # radius of the region
 GRID: Final = 32  # cells across the region on which the target's displacement is computed
@@ -73,80 +73,6 @@ def region_around(meshes: list[Points], height: int, width: int, margin: float) 
         centre=(float(centre[0]), float(centre[1])),
         radii=(float(radii[0]), float(radii[1])),
     )
-
-
-@dataclass(frozen=True)
-class Warped:
-    """The source's face as it lies on the result's mesh, over the region.
-
-    `texture` is (h, w, 3) float32, `part` (h, w) int32: -1 outside the mesh, else SKIN, EYES or MOUTH; `values` (h, w,
-    c) float32 what was given per point, `seen` (h, w) how well the source's picture shows the place, 0 to 1.
-    """
-
-    texture: FloatArray
-    part: NDArray[np.int32]
-    values: FloatArray
-    seen: FloatArray
-
-
-OUTSIDE, SKIN, EYES, MOUTH = -1, 0, 1, 2
-
-
-def warp_source(source: Picture, source_points: Points, points: Points, region: Region, values: FloatArray) -> Warped:
-    """Lays the source picture over the mesh `points` (468, 3; pixels of the region).
-
-    Where the source's head is turned, the far half of the face is the mirror image of the near one.
-
-    Args:
-        values: (468, c), further values to spread over the mesh.
-    """
-    mesh = template()
-    source, source_points = _reduced(source, source_points, points)
-    seen = facing(source_points)
-    mirrored = mirrored_share(source_points)
-    best = np.maximum(seen, seen[mesh.mirror])
-    per_point = np.column_stack([source_points[:, :2], source_points[mesh.mirror, :2], mirrored, best, values])
-    dense, owner = rasterise(points, mesh.triangles, per_point.astype(np.float32), region.height, region.width)
-    texture = _sample(source, dense[:, :, 0:2])
-    if mirrored.max() > 0.02:
-        share = dense[:, :, 4:5]
-        texture = texture + share * (_sample(source, dense[:, :, 2:4]) - texture)
-    part = np.full(owner.shape, OUTSIDE, np.int32)
-    part[owner >= 0] = SKIN
-    part[owner >= len(mesh.skin)] = EYES
-    part[owner >= len(mesh.skin) + len(mesh.eyes)] = MOUTH
-    return Warped(texture, part, dense[:, :, 6:], dense[:, :, 5])
-
-
-def _sample(picture: Picture, at: FloatArray) -> FloatArray:
-    sampled = cv2.remap(
-        picture,
-        np.ascontiguousarray(at[:, :, 0]),
-        np.ascontiguousarray(at[:, :, 1]),
-        cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return sampled.astype(np.float32)
-
-
-def _reduced(source: Picture, source_points: Points, points: Points) -> tuple[Picture, Points]:
-    """The source's face cut out, and reduced to about the size it is wanted in."""
-    low = source_points[:, :2].min(axis=0)
-    high = source_points[:, :2].max(axis=0)
-    height, width = source.shape[:2]
-    margin = 0.1 * (high - low)
-    first = np.clip(np.floor(low - margin).astype(int), 0, [width - 1, height - 1])
-    last = np.clip(np.ceil(high + margin).astype(int), first + 1, [width, height])
-    cut = source[first[1] : last[1], first[0] : last[0]]
-    moved = source_points - [first[0], first[1], 0.0]
-    shrink = float(np.ptp(source_points[:, :2], axis=0).max() / max(1.0, np.ptp(points[:, :2], axis=0).max()))
-    if shrink < MAX_SHRINK:
-        return cut, moved
-    size = np.maximum(1, np.round(np.array(cut.shape[1::-1]) / shrink)).astype(int)
-    ratio = size / np.array(cut.shape[1::-1])
-    small = cv2.resize(cut, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
-    scale = np.array([ratio[0], ratio[1], ratio.mean()])
-    return np.asarray(small, np.uint8), (moved + [0.5, 0.5, 0.0]) * scale - [0.5, 0.5, 0.0]
 
 
 def mirrored_share(source_points: Points) -> Points:
@@ -229,7 +155,7 @@ def _surroundings(target: Picture, region: Region) -> tuple[Picture, tuple[int, 
 def _spread(
     field: FloatArray, left: float, top: float, map_x: FloatArray, map_y: FloatArray, moved: NDArray[np.bool_]
 ) -> None:
-    """A coarse field of displacements (g, g, 2), laid over the pixels: where each one comes from, and whether at all."""
+    """A coarse field of displacements (g, g, 2), laid over the pixels: where each comes from, and whether at all."""
     height, width = map_x.shape
     rows, columns = field.shape[0] - 1, field.shape[1] - 1
     step_x = np.float32(columns / max(width - 1, 1))
@@ -306,5 +232,11 @@ def _spline(knots: Points, values: Points, x: Points, y: Points) -> FloatArray:
 def warm() -> None:
     """Compiles the numeric loops, so that the first request does not wait for them."""
     _spline(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.zeros((4, 2)), np.zeros(2), np.zeros(2))
+    target, mesh = np.zeros((16, 16, 3), np.uint8), 4.0 * template().points.astype(np.float64) + 8.0
+    warp_target(target, mesh, mesh * 1.1, region_around([mesh], 16, 16, 0.2))
     points = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0]], np.float32)
-    rasterise(points, np.array([[0, 1, 2]], np.int32), points, 3, 3)
+    triangles = np.array([[0, 1, 2]], np.int32)
+    rasterise(points, triangles, points, 3, 3)
+    texture, share = np.zeros((4, 4, 4), np.uint8), np.ones((4, 4), np.float32)
+    laid = lay_texture(points, triangles, points[:, :2], texture, share, 3, 3)
+    blend(np.zeros((3, 3, 3), np.uint8), laid, np.ones((3, 3, 4), np.float32))

@@ -11,7 +11,6 @@ import numpy as np
 from services.faceswap.chart import SIDE as CHART_SIDE
 from services.faceswap.chart import chart
 from services.faceswap.face_engine import FACE_REGIONS, FaceRegion
-from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
 from services.faceswap.template import (
     INNER_LIPS,
@@ -92,7 +91,7 @@ def features() -> FloatArray:
 @lru_cache(maxsize=1)
 def hair_zone() -> FloatArray:
     """Forehead and sides without the brows: where what is not of the skin's colour is hair, or a thing."""
-    head: Points = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    head = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     forehead = np.clip((-FOREHEAD_FROM - head[:, :, 1]) / FOREHEAD_RAMP, 0.0, 1.0)
     sides = np.clip((np.abs(head[:, :, 0]) - SIDE_FROM) / SIDE_RAMP, 0.0, 1.0)
     zone: FloatArray = (np.maximum(forehead, sides) * (1.0 - brows())).astype(np.float32)
