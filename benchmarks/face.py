@@ -1,6 +1,6 @@
 """Face swaps over all ordered pairs of faces: whose face is it, what of the target is kept, how long does it take.
 
-    python -m benchmarks.face --json [--faces-dir DIR] [--max-faces N]
+    python -m benchmarks.face --json [--faces-dir DIR] [--max-faces N] [--video FILE | --pictures-only]
 
 Without DIR the faces are those of two pictures inside installed packages: `t1` of insightface (six faces) and
 `astronaut` of scikit-image. One JSON object on stdout; a contact sheet in out/benchmarks/face.png, progress on
@@ -157,6 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout; the only format there is")
     parser.add_argument("--faces-dir", type=Path, help="folder of pictures with faces")
     parser.add_argument("--max-faces", type=int, default=16, help="no more than so many; pairs grow with the square")
+    parser.add_argument("--video", type=Path, help="a film with faces, measured besides the synthetic ones")
+    parser.add_argument("--pictures-only", action="store_true", help="leave out films, which take some minutes")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     cv2.setNumThreads(1)
@@ -173,6 +175,10 @@ def main(arguments: list[str] | None = None) -> int:
     figures["pairs"] = len(samples) * (len(samples) - 1)
     figures["faces_found"] = len(samples)
     figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    if not options.pictures_only:
+        from benchmarks.face_video import measure  # imports this module
+
+        figures |= {key: round(value, 4) for key, value in measure(swapper, options.video).items()}
     figures["machine"] = describe_machine()
     SHEET.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(SHEET), sheet)
