@@ -85,6 +85,27 @@ def test_a_turned_film_comes_out_upright(turn: int, tmp_path: Path) -> None:
     assert probe_film(joined.path).orientation.quarter_turns == 0
 
 
+def test_pictures_that_change_their_size_are_brought_to_the_first_one(tmp_path: Path) -> None:
+    """As in recordings of calls, when the network gets slow."""
+    small = make_film(tmp_path / "small.webm", codec="libvpx", frames=8, size=(96, 64), time_base=Fraction(1, 1000))
+    film = make_film(tmp_path / "large.webm", codec="libvpx", frames=8, size=(192, 128), time_base=Fraction(1, 1000))
+    mixed = tmp_path / "mixed.webm"
+    with av.open(str(mixed), "w") as output:
+        stream: Any = None
+        for number, path in enumerate((film, small, film)):
+            with av.open(str(path)) as source:
+                stream = stream or output.add_stream_from_template(source.streams.video[0])
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.pts = packet.dts = packet.pts + 320 * number
+                        packet.stream = stream
+                        output.mux_one(packet)
+    info = probe_film(mixed)
+    pictures = [frame.luma for frame in read_frames(mixed, info)]
+    assert {picture.shape for picture in pictures} == {(128, 192)}
+    assert [number_of(picture) for picture in pictures] == [*range(8)] * 3
+
+
 def test_colours_are_tagged_as_they_were(tmp_path: Path) -> None:
     for colour in ((1, 9, 16, 9), (2, 1, 1, 1), (1, 6, 6, 6)):
         film = make_film(tmp_path / "a.mp4", frames=3, colour=colour, aspect=Fraction(4, 3))
