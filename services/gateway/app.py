@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
@@ -11,17 +10,13 @@ from apiflask import APIFlask
 from flask import Request, Response, request
 
 from services.common.errors import LikenessError
-from services.common.store import open_store
 from services.gateway import live_wire
 from services.gateway.api import consents, docs, faces, health, jobs, live, media, models, speech, swaps, voices
 from services.gateway.api.fields import current_gateway
-from services.gateway.background import Background
-from services.gateway.context import Gateway
-from services.gateway.db import Database
+from services.gateway.context import open_gateway
 from services.gateway.openapi import register_openapi
 from services.gateway.problems import register_problems
 from services.gateway.settings import GatewaySettings
-from services.gateway.stages import Stages
 from services.gateway.telemetry import register_telemetry
 from services.gateway.uploads import open_spool
 
@@ -73,17 +68,7 @@ class GatewayApp(APIFlask):
 def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     """The application with its own database and stage connections. Called in each worker, after the fork."""
     settings = settings or GatewaySettings()
-    database = Database(settings.resolved_database_url)
-    database.prepare()
-    background = Background(settings.film_workers, settings.film_queue_size)
-    gateway = Gateway(
-        settings,
-        database,
-        open_store(settings),
-        Stages(settings),
-        background,
-        threading.Semaphore(settings.live_sessions),
-    )
+    gateway = open_gateway(settings)
     app = GatewayApp(
         "likeness",
         title="Likeness",

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from services.common.errors import LikenessError
-from services.common.store import ObjectStore
+from services.common.store import ObjectStore, open_store
 from services.gateway.background import Background
 from services.gateway.db import Database
 from services.gateway.jobs import end_job
@@ -38,3 +38,21 @@ class Gateway:
             end_job(self.database, job_id, "failed", figures={}, error=why)
         self.stages.close()
         self.database.close()
+
+
+def open_gateway(settings: GatewaySettings) -> Gateway:
+    """Connections of one process, opened on first use; the database is prepared.
+
+    Raises:
+        SchemaVersionError: the database has another version.
+    """
+    database = Database(settings.resolved_database_url)
+    database.prepare()
+    return Gateway(
+        settings,
+        database,
+        open_store(settings),
+        Stages(settings),
+        Background(settings.film_workers, settings.film_queue_size),
+        threading.Semaphore(settings.live_sessions),
+    )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import select
+
 from services.common.errors import LikenessError
 from services.common.film.probe import probe_film
 from services.gateway.assignments import Assignment, AssignmentOrder, assign, for_stage, forget_references
@@ -173,6 +175,22 @@ def _check(path: Path, options: FilmOptions, field: str) -> None:
     plan(info, options, segment_seconds=1e9)
     with fields_called({"film_options.height_px": "height_px"}):
         info.output_size(options.height_px or 0)
+
+
+def forget_unfinished(gateway: Gateway) -> None:
+    """Deletes what films have left that were worked on when the gateway was killed: uploads, references, segments."""
+    with gateway.database.session() as session:
+        unfinished = select(Job).where(Job.kind == "swap", Job.state != "succeeded", Job.target_media_id.is_not(None))
+        jobs = [job for job in session.scalars(unfinished) if job.parameters.get("target_uploaded")]
+    for job in jobs:
+        assignments = [Assignment.from_json(item) for item in job.parameters["assignments"]]
+        forget_references(gateway, job.tenant, assignments)
+        with gateway.database.session() as session:
+            film = session.get(Media, job.target_media_id)
+        if film is not None:
+            _forget_target(gateway, job.id, film)
+    for stored in gateway.store.list("work/job_"):
+        gateway.store.delete(stored.key)
 
 
 def _forget_target(gateway: Gateway, job_id: str, film: Media) -> None:

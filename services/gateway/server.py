@@ -13,7 +13,9 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from services.common.logs import configure_logging
-from services.gateway.db import Database, SchemaVersionError
+from services.gateway.context import open_gateway
+from services.gateway.db import SchemaVersionError
+from services.gateway.film_jobs import forget_unfinished
 from services.gateway.jobs import fail_orphans
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import clear_spool
@@ -76,18 +78,18 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
 def serve(settings: GatewaySettings) -> int:
     """Prepares the database and serves until SIGTERM."""
     configure_logging(settings.log_level, settings.log_format, "gateway")
-    database = Database(settings.resolved_database_url)
     try:
-        database.prepare()
+        gateway = open_gateway(settings)
     except SchemaVersionError as error:
         print(error, file=sys.stderr)
         return 2
-    if database.url.get_backend_name() == "sqlite":  # one machine, hence no other gateway works on these jobs
-        orphans = fail_orphans(database)
+    if gateway.database.url.get_backend_name() == "sqlite":  # one machine, so that no other gateway works on these jobs
+        orphans = fail_orphans(gateway.database)
         if orphans:
             _log.warning("%d jobs were left running by an earlier process and are failed now", orphans)
-    database.close()
-    clear_spool(settings.spool_dir)
+        forget_unfinished(gateway)
+        clear_spool(settings.spool_dir)
+    gateway.close()
     GatewayServer(settings).run()
     return 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from flask.testing import FlaskClient
 
@@ -20,6 +21,7 @@ from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fake_faces import animated_webp, film, luma_of, portrait
 from tests.contract.gateway_fakes import FakeStages, wait_for
+from tests.contract.gateway_process import GatewayProcess
 
 UNAVAILABLE = LikenessError("STAGE_UNAVAILABLE", "The replica went away.")
 
@@ -503,3 +505,33 @@ def test_a_gateway_that_stops_fails_its_films(stages: FakeStages) -> None:
     done = other.test_client().get(f"/v1/swaps/{swap['id']}").get_json()
     assert (done["status"], done["error"]["reason"]) == ("failed", "DRAINING")
     other.extensions["likeness"].close()
+
+
+def test_a_killed_gateway_leaves_nothing_behind(stages: FakeStages) -> None:
+    """kill -9 in mid-film: the next start fails the job and deletes upload, reference and segments."""
+    settings = {"segment_seconds": 0.5, **stages.targets()}
+    killed = GatewayProcess(stages.data_dir, **settings)
+    body = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
+    consent = killed.client.post("/v1/face_consents", json=body).json()["id"]
+    files = {"picture": ("p.png", portrait(200))}
+    face = killed.client.post("/v1/faces", data={"consent": consent}, files=files).json()["id"]
+    stages.doings.segments_held.set()
+    sent = {"target": ("t.mp4", film(2.0)), "reference": ("r.png", portrait(99))}
+    swap = killed.client.post("/v1/swaps", data={"face": face, "selection": "reference"}, files=sent).json()
+    wait_for(lambda: len(stages.doings.segments) == 2)
+    for process in [*psutil.Process(killed.process.pid).children(), psutil.Process(killed.process.pid)]:
+        process.kill()
+    killed.process.wait()
+    wait_for(lambda: stages.doings.segments_cancelled == 2)
+    again = GatewayProcess(stages.data_dir, **settings)
+    try:
+        job = again.client.get(f"/v1/jobs/{swap['id']}").json()
+        assert (job["status"], job["target_media"], job["media"]) == ("failed", None, None)
+        objects = stages.data_dir / "objects"
+        kept = [path.name for path in objects.rglob("*") if path.is_file()]
+        pictures = [name for name in kept if name.endswith(".png")]
+        assert len(pictures) == 1, "the enrolled face's own"
+        assert not [name for name in kept if name.endswith(".mp4")] and not list(objects.glob("work/job_*/*"))
+        assert again.client.get(f"/v1/faces/{face}").status_code == 200
+    finally:
+        again.close()

@@ -28,6 +28,7 @@ from services.gateway.telemetry import live_sessions_total
 bp = APIBlueprint("live", __name__, enable_openapi=False)
 sock = Sock()
 SETUP_S: Final = 10.0
+LINGER_S: Final = 1.0
 # Close codes of RFC 6455, 7.4.1, and its registry.
 GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN = 1001, 1008, 1011, 1013
 _CALLED_OFF: Final = ("CONSENT_REQUIRED", "CONSENT_NOT_LIVE", "CANCELLED")
@@ -100,6 +101,8 @@ def live(ws: Any) -> None:
     except LikenessError as error:
         ws.send(json.dumps({"type": "error", "problem": describe(error)}))
         ws.close(_close_code(error), error.reason)
+        # A socket that is closed while frames still arrive is reset, and the caller might never read why.
+        ws.thread.join(LINGER_S)
 
 
 @contextmanager
