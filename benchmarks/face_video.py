@@ -70,8 +70,8 @@ def synthetic(swapper: FaceSwapper, height_px: int, faces: int, seconds: float) 
 
 
 def source_person(swapper: FaceSwapper) -> Person:
-    """A man of the group, who is put onto all faces."""
-    head = sample_heads(swapper)[5]
+    """A man of the group, who is in none of the films and is put onto all faces."""
+    head = sample_heads(swapper)[4]
     low, high = head.points[:, :2].min(axis=0), head.points[:, :2].max(axis=0)
     margin = float((high - low).max())
     left, top = (max(0, int(v - margin)) for v in low)
