@@ -98,7 +98,7 @@ class Canvas:
         self.layer[..., :3] = self.layer[..., :3] * (1 - opacity) + np.clip(colour, 0, 255) * opacity
         self.layer[..., 3:] = np.maximum(self.layer[..., 3:], opacity)
 
-    def composed(self) -> tuple[Picture, NDArray[np.float32]]:
+    def composed(self) -> tuple[Picture, NDArray[Any]]:
         opacity = cv2.GaussianBlur(self.layer[..., 3], (0, 0), 0.8)
         colour = self.layer[..., :3] + self.rng.normal(0, 2.0, self.picture.shape)
         filled = np.where(self.layer[..., 3:] > 0.02, colour, self.picture)
@@ -201,7 +201,7 @@ VARIANTS: Final[dict[str, Callable[[Picture], Picture]]] = {
 
 def share_of(picture: Picture, points: Points, memory: Memory | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """The mask and where the mesh is, over the whole picture."""
-    region = region_around([points], *picture.shape[:2], 0.28)
+    region = region_around([points], picture.shape[0], picture.shape[1], 0.28)
     laid = lay(points - [region.left, region.top, 0.0], region.height, region.width)
     share = np.zeros(picture.shape[:2], np.float32)
     part = np.ascontiguousarray(picture[region.rows, region.columns])

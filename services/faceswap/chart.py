@@ -32,6 +32,7 @@ from services.faceswap.template import (
 SIDE: Final = 96  # texels
 AXIS_Z: Final = 1.1  # of the cylinder, in the template's frame: behind the ears
 FACE_PX: Final = 100.0  # a picture is reduced, by a whole number, until the face is about so large
+NO_MAP: Final[Any] = None  # both coordinates are in the first
 NOSTRILS: Final = ((98, 97, 2, 20, 60), (327, 326, 2, 250, 290))
 
 
@@ -97,7 +98,9 @@ def chart() -> Chart:
         eyes=_filled(at, [RIGHT_EYE, LEFT_EYE], 5.0),
         lips=lips,
         nostrils=_filled(at, list(NOSTRILS), 2.5),
-        border=np.asarray(cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, 5))[1:-1, 1:-1],
+        border=np.asarray(cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, 5), np.float32)[
+            1:-1, 1:-1
+        ],
         head=head.astype(np.float32),
         triangles=np.ascontiguousarray(mesh.triangles, np.int32),
     )
@@ -187,16 +190,16 @@ class Laid:
         if self.step == 1:
             return reduced
         size = (self.small[1] * self.step, self.small[0] * self.step)
-        whole: FloatArray = cv2.resize(reduced, size, interpolation=cv2.INTER_LINEAR)
+        whole = np.asarray(cv2.resize(reduced, size, interpolation=cv2.INTER_LINEAR), np.float32)
         return whole[: self.height, : self.width]
 
     def unroll(self, reduced: NDArray[Any]) -> NDArray[Any]:
         """What a reduced picture shows of the face, (SIDE, SIDE) or (SIDE, SIDE, c)."""
-        return np.asarray(cv2.remap(reduced, self.to_small, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        return np.asarray(cv2.remap(reduced, self.to_small, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
     def roll(self, texels: FloatArray) -> FloatArray:
         """The inverse: a map (SIDE, SIDE) or (SIDE, SIDE, c) over the reduced picture; 0 outside of the mesh."""
-        laid = cv2.remap(texels, self.to_chart, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        laid = cv2.remap(texels, self.to_chart, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         laid[~self.covered] = 0.0
         return np.asarray(laid, np.float32)
 

@@ -58,7 +58,9 @@ def _components(
 ) -> NDArray[np.bool_]:
     """Which texels belong to something before the face: connected, clearly unlike skin, sharp, from the border."""
     free = visible & (feature_zones() < 0.5)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((free & (distance > ALIKE)).astype(np.uint8), None, 4)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (free & (distance > ALIKE)).astype(np.uint8), connectivity=4
+    )
     found = np.zeros((SIDE, SIDE), np.bool_)
     least = LEAST_AREA * float(visible.sum())
     head = cv2.morphologyEx(np.pad(visible, 8).astype(np.uint8), cv2.MORPH_CLOSE, _disc(6))[8:-8, 8:-8]

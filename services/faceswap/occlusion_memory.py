@@ -30,7 +30,7 @@ SLOWEST: Final = 0.06  # share of a new frame in the memory, once the face is kn
 FORGETTING: Final = 0.4  # the same where the memory was wrong
 LEAST_SPREAD: Final = np.array([0.07, 0.025, 0.035], np.float32)  # natural logarithms; of a face in good light
 SLIP: Final = 1.0  # texels by which the mesh may err: where the face has edges, so much of them is no surprise
-CLEARLY, ALIKE, STILL = 4.5, 2.8, 2.2  # spreads: seeds, what is counted with them, and where it was hidden before
+CLEARLY, ALIKE, STILL = 4.0, 2.5, 2.0  # spreads: seeds, what is counted with them, and where it was hidden before
 LEAST_AREA: Final = 0.01  # of the face's visible texels
 LEAST_STEP: Final = 0.8  # by so many widest spreads a border must have grown or faded to be new, or to have vanished
 MORE: Final = 1.5  # times as much of its border must be new as has vanished
@@ -115,7 +115,7 @@ def _components(
         return found, wrong
     # Small gaps, such as where the colours happen to agree, do not part an object.
     alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_CLOSE, _disc(2)).astype(np.bool_) & judged
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), None, 4)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), connectivity=4)
     least = LEAST_AREA * float(visible.sum())
     outside = cv2.dilate((~_head(visible)).astype(np.uint8), _disc(3), borderValue=1).astype(np.bool_)
     change = steps - steps_of(known.colour, widest)

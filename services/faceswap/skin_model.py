@@ -18,6 +18,8 @@ from services.faceswap.chart import SIDE, chart
 from services.faceswap.detector import Picture
 from services.faceswap.litert import FloatArray
 
+Sums = NDArray[np.float64]
+
 ROUNDS: Final = 4  # of the robust fit
 THIN: Final = 6  # the same for the first look at tints
 EVERY: Final = 3  # texels, in both directions, of which one is fitted to
@@ -54,9 +56,9 @@ def skin_distance(colour: FloatArray, visible: NDArray[np.bool_]) -> FloatArray:
     best = _agreed(colour, counted)
     if best is None or int(counted.sum()) < 100:
         return distance
-    terms = np.zeros(4)
-    tint = np.zeros((2, 2))
-    spread = MOST_SPREAD.astype(np.float64)
+    terms: Sums = np.zeros(4)
+    tint: Sums = np.zeros((2, 2))
+    spread: Sums = MOST_SPREAD.astype(np.float64)
     for round_ in range(ROUNDS):
         sums = np.zeros(40)
         _gather(colour, counted, slopes(), best, terms, tint, spread, round_ == 0, sums)
@@ -140,11 +142,11 @@ def _gather(
     counted: NDArray[np.bool_],
     basis: FloatArray,
     best: FloatArray,
-    terms: FloatArray,
-    tint: FloatArray,
-    spread: FloatArray,
+    terms: Sums,
+    tint: Sums,
+    spread: Sums,
     first: bool,
-    sums: FloatArray,
+    sums: Sums,
 ) -> None:
     """Weighted sums over the texels: weight, the normal equations of brightness (4 x 4 + 4), tints by brightness."""
     for y in range(0, colour.shape[0], EVERY):
@@ -185,11 +187,11 @@ def _gather(
                 sums[28 + 2 * c] += weight * offset * colour[y, x, 1 + c]
 
 
-def _solved(sums: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _solved(sums: Sums) -> tuple[Sums, Sums, Sums]:
     """Terms of brightness (4,), offset and slope of both tints (2, 2), spreads (3,)."""
     total = sums[0]
     normal = sums[1:17].reshape(4, 4) + 0.03 * total * np.diag([0.0, 1.0, 1.0, 1.0])
-    terms = np.linalg.solve(normal, sums[21:25])
+    terms: Sums = np.linalg.solve(normal, sums[21:25]).astype(np.float64)
     mean = sums[25] / total
     variance = max(sums[26] / total - mean * mean, 0.0)
     tint = np.zeros((2, 2))
@@ -202,13 +204,12 @@ def _solved(sums: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     if sums[33] < 15:
         return terms, tint, MOST_SPREAD.astype(np.float64)
     # 1.25 times the mean deviation of a normal distribution is its standard deviation
-    return terms, tint, np.clip(1.25 * sums[34:37] / sums[33], LEAST_SPREAD, MOST_SPREAD)
+    spread: Sums = np.clip(1.25 * sums[34:37] / sums[33], LEAST_SPREAD, MOST_SPREAD)
+    return terms, tint, spread
 
 
 @numba.njit(cache=True, nogil=True)
-def _distances(
-    colour: FloatArray, basis: FloatArray, terms: FloatArray, tint: FloatArray, spread: FloatArray, out: FloatArray
-) -> None:
+def _distances(colour: FloatArray, basis: FloatArray, terms: Sums, tint: Sums, spread: Sums, out: FloatArray) -> None:
     for y in range(colour.shape[0]):
         for x in range(colour.shape[1]):
             light = colour[y, x, 0]
