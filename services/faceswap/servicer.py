@@ -18,6 +18,7 @@ from services.faceswap import stage_metrics
 from services.faceswap.finder import Face
 from services.faceswap.kept import Kept, array_bytes
 from services.faceswap.live_call import LiveCall, LiveLimits
+from services.faceswap.planes import warm_planes
 from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, check_destination, read_format, read_look
 from services.faceswap.segment_call import SegmentCall
 from services.faceswap.selection import Person
@@ -51,6 +52,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             Registry(self._settings.models_dir), threads=self._settings.threads, providers=self._settings.providers
         )
         swapper.warm_up()
+        warm_planes()
         self._swapper = swapper
 
     def drain(self) -> None:

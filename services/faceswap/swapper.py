@@ -13,12 +13,13 @@ from services.common.models import Registry
 from services.faceswap.canvas import lay_over
 from services.faceswap.detector import Picture
 from services.faceswap.engines import Engines
-from services.faceswap.face_engine import FaceEngine, Look, Painted, View
+from services.faceswap.face_engine import FaceEngine, Look, Memory, Painted, View
 from services.faceswap.finder import Face, FaceFinder
 from services.faceswap.litert import FloatArray
+from services.faceswap.mesh import Mesh
 from services.faceswap.recogniser import FaceRecogniser, distance
 from services.faceswap.selection import Person, Selector, choose, mean_descriptor
-from services.faceswap.warp import warm
+from services.faceswap.template import template
 from services.faceswap.weights import load_finder, load_recogniser
 
 MIN_FACE_PX: Final = 24.0  # shorter side of the mesh's box; below, no texture is left to carry over
@@ -101,9 +102,15 @@ class FaceSwapper:
         return cls(load_finder(registry, threads=threads), load_recogniser(registry), engines)
 
     def warm_up(self) -> None:
-        """Runs the detector once and compiles what numba compiles."""
-        self.finder.find(np.zeros((256, 256, 3), np.uint8))
-        warm()
+        """Runs the networks once, and a swap on a picture of nothing, so that all that numba compiles is compiled."""
+        picture = np.random.default_rng(0).integers(100, 160, (256, 256, 3), np.uint8)
+        self.finder.find(picture)
+        points = (template().points * 90.0 + [128.0, 110.0, 0.0]).astype(np.float32)
+        self.recogniser.descriptor(picture, Mesh(points, 1.0))
+        engine, memory = self.engines.load(), Memory()
+        person = engine.prepare([View(picture, points)])
+        for remembered in (None, memory, memory):
+            engine.paint(person, picture, points, Look(), remembered)
 
     def find(self, picture: Picture) -> list[Face]:
         """All faces, largest first."""
