@@ -10,8 +10,8 @@ import numpy as np
 
 from services.common.errors import LikenessError
 from services.common.models import Registry
-from services.faceswap.engine import MeshEngine
 from services.faceswap.detector import Picture
+from services.faceswap.engine import MeshEngine
 from services.faceswap.enhancer import EnhancedEngine
 from services.faceswap.face_engine import FaceEngine, View
 from services.faceswap.finder import FaceFinder
