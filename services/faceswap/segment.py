@@ -1,8 +1,8 @@
 """Swaps faces in one stretch of a film: a thread decodes, one swaps, one encodes.
 
-The queues between them are short, so memory does not grow with the film. Before the first wanted picture some more are
-followed without being painted: so the faces are known, smoothed and settled where the segment begins, and chosen as
-they are in the segment before.
+The queues between them are short, so memory does not grow with the film. Some pictures before the first wanted one are
+swapped, too, and thrown away: so the faces are known, smoothed and settled where the segment begins, as is all that the
+engine remembers of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from services.faceswap.swapper import FaceSwapper
 from services.faceswap.track_log import SegmentTrack, TrackLog
 
 RUN_IN_S: Final = 0.5
-LONG_RUN_IN_S: Final = 10.0  # where it matters who was there first
+LONG_RUN_IN_S: Final = 10.0  # where it matters who was there first: followed, but only the last of it painted
 PROGRESS_EVERY_S: Final = 0.5
 
 
@@ -144,11 +144,11 @@ class _Work:
         self.seconds = 0.0
 
     def swap(self, frame: FilmFrame) -> bool:
-        """Whether the picture belongs to the segment; if not, its faces were only followed."""
+        """Whether the picture belongs to the segment."""
         began_s = time.thread_time()
         wanted = frame.pts >= self._first_pts
-        canvas = PlanesCanvas(frame)
-        faces, _ = self._sequence.swap_canvas(canvas, self._info.time_s(frame.pts), paint=wanted)
+        paint = self._info.time_s(frame.pts) >= self._info.time_s(self._first_pts) - RUN_IN_S - 1e-6
+        faces, _ = self._sequence.swap_canvas(PlanesCanvas(frame), self._info.time_s(frame.pts), paint=paint)
         if wanted:
             self.log.add(frame.pts, faces)
             self.done += 1
