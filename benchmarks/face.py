@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.face_measures import (
     Picture,
     background_psnr_db,
+    colour_difference,
     expression_error,
     pose_error_deg,
     seam_ratio,
@@ -115,6 +116,7 @@ def swap_all_pairs(swapper: FaceSwapper, samples: list[Sample]) -> tuple[dict[st
                     "expression_error": expression_error(result, points),
                     "background_psnr_db": background_psnr_db(swap.picture, target.picture, swapped.painted),
                     "seam_ratio": seam_ratio(swap.picture, target.picture, swapped.painted),
+                    "colour_difference": colour_difference(swap.picture, target.picture, swapped.painted),
                 }
             )
         sheet.append(np.hstack(tiles))

@@ -7,6 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from skimage.color import deltaE_ciede2000
 
 from services.faceswap.face_engine import Painted
 from services.faceswap.geometry import Points, rotation_angle_deg
@@ -17,6 +18,7 @@ Picture = NDArray[np.uint8]
 EXPRESSIVE: Final = [*RIGHT_EYE, *LEFT_EYE, *RIGHT_BROW, *LEFT_BROW, *INNER_LIPS, *OUTER_LIPS]
 IDENTICAL_PSNR_DB: Final = 100.0  # reported where not one pixel differs
 SEAM_PX: Final = 2
+BORDER_SHARE: Final = (0.02, 0.5)  # of the source, in the outer half of the blend
 
 
 def pose_error_deg(result: Points, target: Points) -> float:
@@ -50,6 +52,19 @@ def seam_ratio(result: Picture, target: Picture, painted: Painted) -> float:
         dx, dy = (cv2.Scharr(lightness, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
         gradients.append(float(np.hypot(dx, dy)[border > 0].mean()))
     return gradients[0] / max(gradients[1], 1e-6)
+
+
+def colour_difference(result: Picture, target: Picture, painted: Painted) -> float:
+    """Mean CIEDE2000 between result and target along the border of the swapped face; below 2 hardly anybody sees it."""
+    rows, columns = painted.region.rows, painted.region.columns
+    border = (painted.alpha > BORDER_SHARE[0]) & (painted.alpha < BORDER_SHARE[1])
+    if not border.any():
+        return 0.0
+    labs = []
+    for picture in (result, target):
+        lab = cv2.cvtColor(picture[rows, columns].astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB)
+        labs.append(lab[border])
+    return float(deltaE_ciede2000(*labs).mean())
 
 
 def background_psnr_db(result: Picture, target: Picture, painted: Painted) -> float:
