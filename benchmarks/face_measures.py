@@ -64,7 +64,7 @@ def colour_difference(result: Picture, target: Picture, painted: Painted) -> flo
     for picture in (result, target):
         lab = cv2.cvtColor(picture[rows, columns].astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB)
         labs.append(lab[border])
-    return float(deltaE_ciede2000(*labs).mean())
+    return float(deltaE_ciede2000(*labs).mean())  # type: ignore[no-untyped-call]
 
 
 def background_psnr_db(result: Picture, target: Picture, painted: Painted) -> float:
