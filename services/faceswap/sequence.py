@@ -68,7 +68,7 @@ class SequenceSwapper:
     Args:
         people: see `selection.choose`.
         smooth: whether faces are smoothed in time.
-        mirrored: whether each face is also looked at in the mirror, which takes longer and is a little surer.
+        mirrored: whether each face is also looked at in the mirror, which takes longer and trembles half as much.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SequenceSwapper:
         look: Look | None = None,
         *,
         smooth: bool = True,
-        mirrored: bool = False,
+        mirrored: bool = True,
     ) -> None:
         self._people = tuple(people)
         self._look = look or Look()
