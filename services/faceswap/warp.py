@@ -128,14 +128,14 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     field *= (window * window * (3 - 2 * window))[:, :, np.newaxis].astype(np.float32)
     shape = original.shape[:2]
     map_x, map_y, moved = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.bool_)
-    _spread(field, float(region.left), float(region.top), map_x, map_y, moved)
+    part, (left, top) = _surroundings(target, region)
+    _spread(field, float(region.left - left), float(region.top - top), map_x, map_y, moved)
     # Cubic sampling of a large face takes longer than all the rest, and there a pixel more or less is not seen.
     large = max(region.radii) > CUBIC_TO_PX
-    part, (left, top) = _surroundings(target, region)
     warped = cv2.remap(
         part,
-        map_x - np.float32(left),
-        map_y - np.float32(top),
+        map_x,
+        map_y,
         cv2.INTER_LINEAR if large else cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT_101,
     )
