@@ -86,7 +86,7 @@ def test_a_face_onto_itself_gives_nearly_the_same_picture(swapper: FaceSwapper, 
     difference = np.abs(swap.picture.astype(int) - astronaut.astype(int))
     # Sampled twice, lit anew; of the fringe what lies on the face is continued skin.
     assert np.percentile(difference, 99) <= 40 and difference.mean() < 2.5
-    assert swap.faces[0].distance_to_source < 0.15
+    assert swap.faces[0].distance_to_source < 0.25
 
 
 def test_another_face_becomes_nearer_to_the_source_and_all_around_stays_identical(
