@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from services.common.errors import LikenessError
 from services.faceswap import neural_align
 from services.faceswap.enhancer import EnhancedEngine, Enhancer
 from services.faceswap.face_engine import FACE_REGIONS, Look, Painted, View
@@ -23,7 +22,7 @@ from services.faceswap.neural import Latent, NeuralEngine, SwapNet
 from services.faceswap.neural_align import alignment, crop, five_points, layout_points
 from services.faceswap.neural_boost import join_phases, split_phases
 from services.faceswap.neural_embed import FaceEmbedder
-from services.faceswap.neural_session import Compute, OnnxNet, choose_providers
+from services.faceswap.neural_session import Compute
 from services.faceswap.template import FACE_OVAL, template
 from tests.unit import faceswap_networks as networks
 
@@ -269,36 +268,6 @@ def test_enhancer_of_no_strength_changes_nothing(tmp_path: Path, engine: NeuralE
     painted = engine.paint(engine.prepare([View(picture, points)]), picture, points, ALL)
     enhancer = Enhancer("negative", networks.enhancer(tmp_path / "enhancer.onnx"), CPU, strength=0.0)
     assert np.array_equal(enhancer.enhance(picture, points, painted).pixels, painted.pixels)
-
-
-# --- files that are something else, and where networks run ---
-
-
-def test_other_signatures_are_told_apart(tmp_path: Path, folder: Path) -> None:
-    for make in (SwapNet, FaceEmbedder):
-        with pytest.raises(LikenessError, match="no face (swapper|embedder): expected") as raised:
-            make(networks.enhancer(tmp_path / "enhancer.onnx", 64, fidelity=True), CPU)
-        assert raised.value.reason == "MODEL_INVALID"
-    with pytest.raises(LikenessError, match="no face enhancer: expected"):
-        Enhancer("x", folder / "swapper.onnx", CPU)
-    (tmp_path / "broken.onnx").write_bytes(b"not a network")
-    with pytest.raises(LikenessError, match=r"broken\.onnx cannot be read"):
-        OnnxNet(tmp_path / "broken.onnx", CPU)
-
-
-def test_embedder_of_another_width_is_refused(folder: Path) -> None:
-    with pytest.raises(LikenessError, match="gives 300 numbers, the swapper takes 512"):
-        SwapNet(folder / "swapper.onnx", CPU).latent(np.ones(300, np.float32))
-
-
-def test_providers() -> None:
-    every = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert choose_providers((), every) == every[1:]
-    assert choose_providers((), every[2:]) == every[2:]
-    assert choose_providers(("tensorrt", "cuda"), every) == every
-    assert choose_providers(("cpu",), every) == every[2:]
-    with pytest.raises(LikenessError, match="offers cpu"):
-        choose_providers(("cuda",), every[2:])
 
 
 def test_what_lies_before_the_face_stays_there(folder: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
 import wave
 from collections.abc import Iterator
@@ -19,12 +16,8 @@ import pytest
 
 from likeness._cli import microphone
 from likeness._cli.app import run
-from likeness._cli.checks import find_all
-from likeness._cli.models import ModelState
-from likeness._stack import Stack, announce, claim_folder, find_running
 from tests.unit.likeness_scripted_gateway import Answer, ScriptedGateway, json_answer, problem, scripted_gateway
 from tests.unit.test_likeness_client import CONSENT, JOB
-from tests.unit.test_likeness_stack import ROOT, eventually, toy
 
 SPEECH_HEADERS = {
     "Content-Type": "audio/wav",
@@ -174,6 +167,10 @@ def test_enrols_and_tells_the_advice(
     assert captured.out + captured.err == (
         "voice_1: ann, similarity to the recording 0.70\nAdvice: Record in a quieter room.\n"
     )
+    assert b'name="calibration"\r\n\r\nfull\r\n' in gateway.asked[-1].body
+    assert run(["voices", "enrol", "ann", str(sample), "--consent", "cons_1", "--fast"]) == 0
+    assert b'name="calibration"\r\n\r\nfast\r\n' in gateway.asked[-1].body
+    capsys.readouterr()
     assert run(["voices", "list"]) == 0
     assert "4.2" in capsys.readouterr().out
 
@@ -279,72 +276,3 @@ def test_says_what_to_do_without_a_microphone(
     assert run(["record", "--out", str(tmp_path / "me.wav")]) == 1
     assert told in one_line(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_doctor_names_each_fault_and_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    state = ModelState("vocoder-wavenet", "onnx", "Apache-2.0", "here", 1, "its SHA-256 is wrong")
-    monkeypatch.setattr("likeness._cli.checks.check_models", lambda folder, verify: [state])
-    monkeypatch.setattr("likeness._cli.checks.LOW_DISK_BYTES", 10**18)
-    monkeypatch.setattr("likeness._cli.checks.EXTRAS", {"cpu": ("no_such_module",), "demo": ("json",)})
-    found = {finding.what: finding for finding in find_all(tmp_path, "http://127.0.0.1:1")}
-    assert found["extra cpu"].status == "fault" and "no_such_module" in found["extra cpu"].detail
-    assert found["extra demo"].status == "ok"
-    assert found["models"].detail == "its SHA-256 is wrong" and found["models"].advice == "make setup"
-    assert found["disk"].status == "fault" and "--data-dir" in found["disk"].advice
-    assert found["stack"].status == "note" and found["stack"].advice == "likeness up"
-    assert all(finding.advice for finding in found.values() if finding.status != "ok")
-
-
-def test_doctor_asks_every_server_of_a_running_stack(tmp_path: Path) -> None:
-    stack = Stack([toy("one"), toy("two")], tmp_path / "logs")
-    with claim_folder(tmp_path):
-        stack.start(30)
-        try:
-            announce(tmp_path, stack)
-            os.kill(stack.pids["two"], signal.SIGSTOP)
-            found = {finding.what: finding for finding in find_all(tmp_path, "http://127.0.0.1:1")}
-            os.kill(stack.pids["two"], signal.SIGCONT)
-        finally:
-            stack.stop()
-    assert found["one"].status == "ok"
-    assert found["two"].status == "fault" and str(tmp_path / "logs" / "two") in found["two"].advice
-    assert "MB" in found["stack memory"].detail
-    assert find_running(tmp_path) is None
-
-
-def test_two_stacks_cannot_share_a_folder(tmp_path: Path) -> None:
-    script = "from likeness._stack import claim_folder; from pathlib import Path\n"
-    script += f"with claim_folder(Path({str(tmp_path)!r})): pass"
-    with claim_folder(tmp_path):
-        second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert "A stack runs already with the data folder" in second.stderr
-    third = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert third.returncode == 0, third.stderr
-
-
-def test_up_refuses_a_taken_port(gateway: ScriptedGateway, capsys: pytest.CaptureFixture[str]) -> None:
-    port = gateway.url.rpartition(":")[2]
-    assert run(["up", "--port", port]) == 2
-    assert f"port {port} on 127.0.0.1 is taken; name another with --port" in one_line(capsys.readouterr().err)
-
-
-def test_up_runs_until_ctrl_c(tmp_path: Path) -> None:
-    script = (
-        "import sys; import likeness._cli.up as up; from tests.unit.test_likeness_stack import toy\n"
-        "up.local_servers = lambda *a, **k: [toy('one'), toy('two')]\n"
-        "from likeness._cli.app import run\n"
-        f"sys.exit(run(['up', '--port', '18099', '--data-dir', {str(tmp_path)!r}, '--memory']))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
-    assert process.stdout is not None
-    assert eventually(lambda: find_running(tmp_path) is not None, 30)
-    running = find_running(tmp_path)
-    assert running is not None and running.ready() == {"one": True, "two": True}
-    process.send_signal(signal.SIGINT)
-    shown = process.stdout.read()
-    assert process.wait(20) == 0
-    process.stdout.close()
-    assert "Likeness is up after" in shown and "together" in shown
-    assert not any(running.ready().values())

@@ -99,6 +99,17 @@ def test_enrols_from_path_bytes_and_file(
         assert b'filename="juniper.flac"' in body
 
 
+@pytest.mark.parametrize(("fast", "calibration"), [(False, b"full"), (True, b"fast")])
+def test_enrols_with_or_without_the_search_for_the_voice(
+    client: likeness.Client, gateway: ScriptedGateway, fast: bool, calibration: bytes
+) -> None:
+    gateway.answers["POST /v1/audio/voices"] = json_answer(
+        {"id": "voice_1", "name": "juniper", "consent": "cons_1", "created_at": 1, "quality": {"advice": []}}, 201
+    )
+    client.voices.enrol("juniper", b"fLaC sound", consent="cons_1", fast=fast)
+    assert b'name="calibration"\r\n\r\n' + calibration + b"\r\n" in gateway.asked[0].body
+
+
 def test_speech_with_complete_figures(client: likeness.Client, gateway: ScriptedGateway) -> None:
     headers = {
         "Content-Type": "audio/wav",
