@@ -14,7 +14,7 @@ class FaceSwapSettings(StageSettings):
     metrics_port: int = Field(default=9104, ge=0, le=65535, description="Prometheus metrics; 0 takes a free port.")
     threads: int = Field(default=1, ge=0, description="Compute threads of one network run; they are small.")
     providers: tuple[str, ...] = Field(
-        default=(), description="ONNX Runtime's execution providers of neural engines; empty takes the best there is."
+        default=(), description="Of neural engines, best first: tensorrt, cuda, cpu; empty takes cuda or else cpu."
     )
     people_cache_mb: int = Field(default=256, ge=0, description="Memory of people prepared for earlier requests.")
     max_live_streams: int = Field(

@@ -12,7 +12,20 @@ from kubernetes_validate import ValidationError, utils, validate  # type: ignore
 from packaging.version import Version
 
 from services.common.settings import CommonSettings
-from tests.chart.rendering import CHART, PROGRAMS, SCENARIOS, STAGES, Rendered, render, scenario_values, settings_class
+from services.faceswap.neural_session import PROVIDERS
+from services.faceswap.settings import FaceSwapSettings
+from tests.chart.rendering import (
+    CHART,
+    PROGRAMS,
+    SCENARIOS,
+    STAGES,
+    Rendered,
+    plain_environment,
+    pod_spec,
+    render,
+    scenario_values,
+    settings_class,
+)
 
 MINORS = sorted({utils.major_minor(version) for version in utils.all_versions()}, key=Version)[-3:]
 
@@ -55,6 +68,7 @@ def test_validation_notices_a_misspelt_field(chart: helm.Chart) -> None:
         ("stages.vocoder.replica=2", "replica"),
         ("stages.vocoder.settings.max_concurency=2", "max_concurency"),
         ("stages.vocoder.settings.max_concurrency=0", "max_concurrency"),
+        ("stages.faceswap.settings.providers={CUDAExecutionProvider}", "providers"),
         ("stageDefaults.settings.port=1", "port"),
         ("gateway.settings.host=0.0.0.0", "host"),
         ("gateway.settings.log_level=loud", "log_level"),
@@ -105,3 +119,13 @@ def test_every_setting_can_be_set_and_nothing_else(program: str) -> None:
     """A new setting goes into `$defs.<program>Settings` of the schema, or into MANAGED when a template sets it."""
     offered = _settings_in_schema(program) | (_settings_in_schema("stage") if program in STAGES else set())
     assert offered == set(settings_class(program).model_fields) - MANAGED
+
+
+def test_execution_providers_are_the_names_that_the_stage_knows(chart: helm.Chart) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    known = schema["$defs"]["faceswapSettings"]["properties"]["providers"]["items"]["enum"]
+    assert known == list(PROVIDERS)
+    rendered = render(chart, {"stages": {"faceswap": {"settings": {"providers": known}}}})
+    (container,) = pod_spec(rendered.one("Deployment", "likeness-faceswap"))["containers"]
+    set_to = plain_environment(container)["LIKENESS_PROVIDERS"]
+    assert FaceSwapSettings(providers=json.loads(set_to)).providers == tuple(known)
