@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 
 from services.faceswap.chart import SIDE as CHART_SIDE
 from services.faceswap.chart import Laid
-from services.faceswap.colour import relight, skin_likelihood, to_bgr, to_lab
+from services.faceswap.colour import skin_likelihood, to_bgr, to_lab
 from services.faceswap.detector import Picture
 from services.faceswap.litert import FloatArray
 from services.faceswap.texture import Texture
-from services.faceswap.zones import hair_zone
+from services.faceswap.zones import features, hair_zone
 
 STEP: Final = 2  # light is found on a picture so many times smaller than the reduced one
 FILLED: Final = 0.7  # share of the square around a face that the face fills
-LIGHT_STRENGTH: Final = 0.7  # share of the target's low frequencies within the face
-BORDER: Final = 0.06  # of the face's width, along which the strength rises to 1
-CORE_SIGMA: Final = 0.05
+LIGHT_SIGMA: Final = 0.12  # of the face's width: what is coarser counts as light
+FILL: Final = 0.02  # weight of the coarser mean
+HIGHLIGHTS: Final = 0.2  # of what exceeds the target's bright skin remains
+SKIN_HUES, FEATURE_HUES = 6.0, 40.0  # Lab: how far hues may lie from those of the target's skin around them
 DARK: Final = 4.0  # of 255, added before dividing: in black there is no colour
 MOST: Final = 6.0
 SILHOUETTE_PX: Final = 3.0  # of the reduced picture: along the silhouette what lies behind shines in
@@ -39,17 +40,46 @@ def light_factors(texture: Texture, target: Picture, laid: Laid, shown: FloatArr
     size = (max(2, width // STEP), max(2, height // STEP))
     covered = _resized(laid.covered.astype(np.float32), size)
     bare, shown = _resized(laid.roll(_bare()), size), _resized(shown, size)
-    source = _resized(_on_small(texture, laid), size)
-    target_lab, source_lab = to_lab(_resized(target.astype(np.float32), size)), to_lab(source)
-    target_skin = shown * skin_likelihood(target_lab, shown * bare)
-    source_skin = covered * skin_likelihood(source_lab, covered * bare)
+    plain = 1.0 - _resized(laid.roll(_features()), size)
+    source, seen = _resized(_on_small(texture, laid), size), _resized(target.astype(np.float32), size)
+    target_lab, source_lab = to_lab(seen), to_lab(source)
+    target_skin = plain * shown * skin_likelihood(target_lab, shown * bare)
+    source_skin = plain * covered * skin_likelihood(source_lab, covered * bare)
     face_px = face_width_px(covered)
-    # At the border all of the target's light is taken, so that there is no seam; within, a part.
-    core = ramp(covered > 0.5, BORDER * face_px)
-    core = np.asarray(cv2.GaussianBlur(core, (0, 0), max(CORE_SIGMA * face_px, 1.0)), np.float32)
-    strength = 1.0 - (1.0 - LIGHT_STRENGTH) * core
-    lit = relight(source_lab, target_lab, source_skin, target_skin, shown, face_px, strength)
-    return _resized(np.clip((to_bgr(lit) + DARK) / (source + DARK), 0.0, MOST), (width, height))
+    light = _coarse(np.log(seen + DARK), target_skin, LIGHT_SIGMA * face_px)
+    change = light - _coarse(np.log(source + DARK), source_skin, LIGHT_SIGMA * face_px)
+    lit = np.exp(change) * (source + DARK) - DARK
+    lit = _not_burnt(lit, seen, target_skin)
+    lit = _of_skins_hue(lit, np.exp(light) - DARK, plain)
+    return _resized(np.clip((lit + DARK) / (source + DARK), 0.0, MOST), (width, height))
+
+
+def _coarse(values: FloatArray, weight: FloatArray, sigma_px: float) -> FloatArray:
+    """Gaussian mean of `values` (h, w, 3) where `weight` (h, w) counts; where little does, coarser means fill in."""
+    total = max(float(weight.sum()), 1e-6)
+    mean = np.broadcast_to((values * weight[:, :, np.newaxis]).sum(axis=(0, 1)) / total, values.shape)
+    packed = np.dstack([values * weight[:, :, np.newaxis], weight]).astype(np.float32)
+    for octaves in (2, 1, 0):
+        blurred = cv2.GaussianBlur(packed, (0, 0), sigma_px * 2**octaves, borderType=cv2.BORDER_CONSTANT)
+        mean = (blurred[:, :, :3] + FILL * mean) / (blurred[:, :, 3:] + FILL)
+    return np.asarray(mean, np.float32)
+
+
+def _not_burnt(lit: FloatArray, target: FloatArray, target_skin: FloatArray) -> FloatArray:
+    """What would be brighter than the target's bright skin, brought closer to it."""
+    skin = target_skin > 0.5
+    brightest = float(np.percentile(target[skin].max(axis=1), 88)) if skin.any() else 250.0
+    peak = np.maximum(lit.max(axis=2, keepdims=True), 1.0)
+    held = np.where(peak > brightest, brightest + HIGHLIGHTS * (peak - brightest), peak)
+    return np.asarray(lit * (held / peak), np.float32)
+
+
+def _of_skins_hue(lit: FloatArray, light: FloatArray, plain: FloatArray) -> FloatArray:
+    """Hues held near the target's skin around them: highlights are not blue, nor shadows grey. Features keep theirs."""
+    lab, around = to_lab(np.clip(lit, 0, 255)), to_lab(np.clip(light, 0, 255))
+    room = SKIN_HUES + FEATURE_HUES * (1.0 - plain[:, :, np.newaxis])
+    lab[:, :, 1:] = np.clip(lab[:, :, 1:], around[:, :, 1:] - room, around[:, :, 1:] + room)
+    return to_bgr(lab)
 
 
 def shown_share(laid: Laid) -> FloatArray:
@@ -102,3 +132,9 @@ def _bare() -> FloatArray:
     """Where no hair lies on most faces (SIDE, SIDE), 0 or 1: cheeks, nose, mouth and chin."""
     small = cv2.resize(hair_zone(), (CHART_SIDE, CHART_SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(small < 0.01, np.float32)
+
+
+@lru_cache(maxsize=1)
+def _features() -> FloatArray:
+    """Brows, eyes, lips, nostrils (SIDE, SIDE), 0 to 1."""
+    return np.asarray(cv2.resize(features(), (CHART_SIDE, CHART_SIDE), interpolation=cv2.INTER_AREA), np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -40,6 +41,8 @@ EDGE: Final = 0.035  # of the face's longer side, along the silhouette: mixed wi
 RIM: Final = 2.0  # texels of the chart at its border that no picture is trusted with
 CONTINUED: Final = 0.4  # share of the texture where it was only continued
 KNOWN_SOFT: Final = 3.0  # texels of the zones
+HAIR_RIM: Final = 35  # texels, about: how far inwards from hair its single strands reach
+OUTER_FROM, OUTER_RAMP = 0.36, 0.1  # distance from the midline in the template's frame
 LAUGH_COST: Final = 0.5  # of a picture's merit, per unit of mouth opening in distances between the outer eye corners
 
 
@@ -82,6 +85,7 @@ def unroll(views: Sequence[View]) -> Texture:
     mirrored = _toned(np.ascontiguousarray(colour[:, ::-1]), mirrored_trust, colour, trust)
     colour, trust = _filled_from(colour, trust, mirrored, mirrored_trust)
     trust = np.clip(2.0 * trust, 0.0, 1.0).astype(np.float32)
+    trust = _without_rim(trust)
     colour = without_shadow(colour, trust * _inside())
     colour = colour + (1.0 - trust)[:, :, np.newaxis] * (_continued(colour, _cautious(trust)) - colour)
     packed = np.dstack([np.clip(np.rint(colour), 0, 255), np.rint(255 * trust)]).astype(np.uint8)
@@ -188,6 +192,22 @@ def _continued(colour: FloatArray, trust: FloatArray) -> FloatArray:
         sure = np.clip(near / 0.2, 0.0, 1.0)
         result = result + sure * (local - result)
     return np.asarray(cv2.resize(result.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _without_rim(trust: FloatArray) -> FloatArray:
+    """Less trust along the border of what is trusted at forehead and sides: single hairs lie there, and their edge."""
+    inner = cv2.erode(trust, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (HAIR_RIM, HAIR_RIM)))
+    inner = cv2.GaussianBlur(inner, (0, 0), HAIR_RIM / 4)
+    return np.asarray(trust + _outer() * (np.minimum(trust, inner) - trust), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _outer() -> FloatArray:
+    """Forehead, temples and outer cheeks (SIDE, SIDE), 0 to 1: beside the features and below the mesh's rim."""
+    head: Points = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    sides = np.clip((np.abs(head[:, :, 0]) - OUTER_FROM) / OUTER_RAMP, 0.0, 1.0)
+    zone = cv2.resize(hair_zone(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    return np.maximum(sides, zone).astype(np.float32)
 
 
 def _cautious(trust: FloatArray) -> FloatArray:

@@ -30,11 +30,13 @@ EYE_INSET, EYE_INSET_SOFT = 2.0, 0.8  # within it, when they are alike: lids and
 LID_ROOM, LID_SOFT = 12.0, 4.0  # what goes with an eye when it is replaced or kept as a region
 BROW_ROOM, BROW_SOFT = 4.0, 4.0
 LIP_ROOM, LIP_SOFT = 3.0, 4.0
+KEPT_ROOM, KEPT_SOFT = 14.0, 7.0  # around lips that stay the target's
 MOUTH_SOFT: Final = 1.5
 NOSE_SOFT: Final = 5.0
 # Where hair may lie, in the template's frame: above the brows, and at the sides.
 FOREHEAD_FROM, FOREHEAD_RAMP = 0.14, 0.06
 SIDE_FROM, SIDE_RAMP = 0.48, 0.12
+FADE_SHARE: Final = 0.75  # of the way from the top of the mesh to the brows
 
 
 def texels(side: int) -> FloatArray:
@@ -73,6 +75,12 @@ def mouth_opening_zone() -> FloatArray:
 @lru_cache(maxsize=1)
 def lips() -> FloatArray:
     return _drawn((OUTER_LIPS,), LIP_ROOM, LIP_SOFT)
+
+
+@lru_cache(maxsize=1)
+def around_lips() -> FloatArray:
+    """The lips with the folds and the stubble around them, which go where a laughing mouth goes."""
+    return _drawn((OUTER_LIPS,), KEPT_ROOM, KEPT_SOFT)
 
 
 @lru_cache(maxsize=1)
@@ -125,9 +133,18 @@ def replaced(regions: frozenset[FaceRegion], lips_kept_16ths: int, eyes_unlike_1
         lips_kept_16ths: how much of the lips stays the target's, 0 to 16.
         eyes_unlike_16ths: how much one pair of eyes is open and the other closed, 0 to 16.
     """
-    kept = lips() * (lips_kept_16ths / 16.0)
+    kept = around_lips() * (lips_kept_16ths / 16.0)
     mask = region_mask(regions) * (1.0 - eye_openings(eyes_unlike_16ths)) * (1.0 - mouth_opening_zone()) * (1.0 - kept)
-    return np.ascontiguousarray(mask, np.float32)
+    return np.ascontiguousarray(mask * forehead_fade(), np.float32)
+
+
+@lru_cache(maxsize=1)
+def forehead_fade() -> FloatArray:
+    """0 at the upper end of the mesh, 1 from the brows on: there is no edge on a forehead."""
+    head: Points = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    top = float(head[:, :, 1].min())
+    share = np.clip((head[:, :, 1] - top) / (FADE_SHARE * (-FOREHEAD_FROM - top)), 0.0, 1.0)
+    return np.asarray(share * share * (3.0 - 2.0 * share), np.float32)
 
 
 @lru_cache(maxsize=1)
