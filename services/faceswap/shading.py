@@ -50,7 +50,7 @@ def light_factors(texture: Texture, target: Picture, laid: Laid, shown: FloatArr
     change = light - _coarse(np.log(source + DARK), source_skin, LIGHT_SIGMA * face_px)
     lit = np.exp(change) * (source + DARK) - DARK
     lit = _not_burnt(lit, seen, target_skin)
-    lit = _of_skins_hue(lit, np.exp(light) - DARK, plain)
+    lit = _of_skins_hue(lit, (np.exp(light) - DARK).astype(np.float32), plain)
     return _resized(np.clip((lit + DARK) / (source + DARK), 0.0, MOST), (width, height))
 
 

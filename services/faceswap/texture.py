@@ -41,7 +41,7 @@ EDGE: Final = 0.035  # of the face's longer side, along the silhouette: mixed wi
 RIM: Final = 2.0  # texels of the chart at its border that no picture is trusted with
 CONTINUED: Final = 0.4  # share of the texture where it was only continued
 KNOWN_SOFT: Final = 3.0  # texels of the zones
-HAIR_RIM: Final = 35  # texels, about: how far inwards from hair its single strands reach
+HAIR_RIM: Final = 29  # texels, about: how far inwards from hair its single strands reach
 OUTER_FROM, OUTER_RAMP = 0.36, 0.1  # distance from the midline in the template's frame
 LAUGH_COST: Final = 0.5  # of a picture's merit, per unit of mouth opening in distances between the outer eye corners
 
@@ -204,7 +204,7 @@ def _without_rim(trust: FloatArray) -> FloatArray:
 @lru_cache(maxsize=1)
 def _outer() -> FloatArray:
     """Forehead, temples and outer cheeks (SIDE, SIDE), 0 to 1: beside the features and below the mesh's rim."""
-    head: Points = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    head = np.asarray(cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
     sides = np.clip((np.abs(head[:, :, 0]) - OUTER_FROM) / OUTER_RAMP, 0.0, 1.0)
     zone = cv2.resize(hair_zone(), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     return np.maximum(sides, zone).astype(np.float32)

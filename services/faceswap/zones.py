@@ -30,7 +30,7 @@ EYE_INSET, EYE_INSET_SOFT = 2.0, 0.8  # within it, when they are alike: lids and
 LID_ROOM, LID_SOFT = 12.0, 4.0  # what goes with an eye when it is replaced or kept as a region
 BROW_ROOM, BROW_SOFT = 4.0, 4.0
 LIP_ROOM, LIP_SOFT = 3.0, 4.0
-KEPT_ROOM, KEPT_SOFT = 14.0, 7.0  # around lips that stay the target's
+KEPT_ROOM, KEPT_SOFT = 9.0, 6.0  # around lips that stay the target's
 MOUTH_SOFT: Final = 1.5
 NOSE_SOFT: Final = 5.0
 # Where hair may lie, in the template's frame: above the brows, and at the sides.
@@ -141,7 +141,7 @@ def replaced(regions: frozenset[FaceRegion], lips_kept_16ths: int, eyes_unlike_1
 @lru_cache(maxsize=1)
 def forehead_fade() -> FloatArray:
     """0 at the upper end of the mesh, 1 from the brows on: there is no edge on a forehead."""
-    head: Points = cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    head = np.asarray(cv2.resize(chart().head, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), np.float32)
     top = float(head[:, :, 1].min())
     share = np.clip((head[:, :, 1] - top) / (FADE_SHARE * (-FOREHEAD_FROM - top)), 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share), np.float32)
