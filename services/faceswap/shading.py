@@ -20,6 +20,7 @@ from services.faceswap.zones import features, hair_zone
 STEP: Final = 2  # light is found on a picture so many times smaller than the reduced one
 FILLED: Final = 0.7  # share of the square around a face that the face fills
 LIGHT_SIGMA: Final = 0.12  # of the face's width: what is coarser counts as light
+COLOURED: Final = 6.0  # Lab: skin of at least so much chroma is in a coloured picture
 FILL: Final = 0.02  # weight of the coarser mean
 HIGHLIGHTS: Final = 0.2  # of what exceeds the target's bright skin remains
 SKIN_HUES, FEATURE_HUES = 6.0, 40.0  # Lab: how far hues may lie from those of the target's skin around them
@@ -75,9 +76,13 @@ def _not_burnt(lit: FloatArray, target: FloatArray, target_skin: FloatArray) -> 
 
 
 def _of_skins_hue(lit: FloatArray, light: FloatArray, plain: FloatArray) -> FloatArray:
-    """Hues held near the target's skin around them: highlights are not blue, nor shadows grey. Features keep theirs."""
+    """Hues held near the target's skin around them: highlights are not blue, nor shadows grey.
+
+    Features keep theirs, unless the target's picture has no colours.
+    """
     lab, around = to_lab(np.clip(lit, 0, 255)), to_lab(np.clip(light, 0, 255))
-    room = SKIN_HUES + FEATURE_HUES * (1.0 - plain[:, :, np.newaxis])
+    colours = min(1.0, float(np.hypot(around[:, :, 1], around[:, :, 2]).mean()) / COLOURED)
+    room = colours * (SKIN_HUES + FEATURE_HUES * (1.0 - plain[:, :, np.newaxis]))
     lab[:, :, 1:] = np.clip(lab[:, :, 1:], around[:, :, 1:] - room, around[:, :, 1:] + room)
     return to_bgr(lab)
 
