@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.faceswap.colour import relight, skin_likelihood, smoothed, to_bgr, to_lab
+from services.faceswap.colour import skin_likelihood, to_bgr, to_lab
 from services.faceswap.eyes import eyes_open
 from services.faceswap.geometry import Similarity
 from services.faceswap.template import CHIN, LEFT_EYE, RIGHT_EYE, template
@@ -55,27 +55,6 @@ def test_the_region_never_leaves_the_picture() -> None:
 def test_lab_and_back() -> None:
     pixels = picture(40, 41).astype(np.float32)
     np.testing.assert_allclose(to_bgr(to_lab(pixels)), pixels, atol=0.6)
-
-
-def test_a_uniform_colour_smoothed_is_that_colour_even_where_nothing_counts() -> None:
-    weight = np.zeros((60, 50), np.float32)
-    weight[10:20, 10:20] = 1.0
-    colour = np.full((60, 50, 3), [50.0, 10.0, 20.0], np.float32)
-    np.testing.assert_allclose(smoothed(colour, weight, 6.0), colour, atol=0.1)
-
-
-def test_relighting_brings_the_targets_mean_and_its_light_and_keeps_the_sources_detail() -> None:
-    height, width = 100, 100
-    everywhere = np.ones((height, width), np.float32)
-    x = np.linspace(0, 1, width, dtype=np.float32)[np.newaxis, :, np.newaxis]
-    target = np.full((height, width, 3), [60.0, 15.0, 18.0], np.float32)
-    target[:, :, :1] += 16.0 * (x - 0.5)  # brighter to the right
-    source = np.full((height, width, 3), [40.0, 5.0, 8.0], np.float32)
-    source[50, ::4, 0] -= 10.0  # fine dark dots
-    lit = relight(source, target, everywhere, everywhere, everywhere, 100.0, everywhere)
-    assert np.abs(lit.mean(axis=(0, 1)) - target.mean(axis=(0, 1))).max() < 1.0
-    assert lit[20, 80, 0] - lit[20, 20, 0] == pytest.approx(16.0 * 0.6, abs=3.0)
-    assert lit[50, 41, 0] - lit[50, 40, 0] == pytest.approx(10.0, abs=1.5)
 
 
 def test_hair_is_not_skin() -> None:
