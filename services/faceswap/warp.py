@@ -112,13 +112,13 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     Returns:
         The region (h, w, 3), and where it was moved at all (h, w); elsewhere it equals the target.
     """
-    original = np.ascontiguousarray(target[region.rows, region.columns])
+    original = target[region.rows, region.columns].copy()
     angles = np.linspace(0.0, 2 * np.pi, BORDER_KNOTS, endpoint=False)
     border = np.stack([np.cos(angles), np.sin(angles)], axis=1) * region.radii + region.centre
     knots = np.concatenate([new[KNOTS, :2], border])
     moves = np.concatenate([old[KNOTS, :2] - new[KNOTS, :2], np.zeros((BORDER_KNOTS, 2))])
     if float(np.abs(moves).max()) < MIN_MOVE_PX:
-        return original.copy(), np.zeros(original.shape[:2], np.bool_)
+        return original, np.zeros(original.shape[:2], np.bool_)
     unit = max(region.radii)
     steps_x = np.linspace(region.left, region.left + region.width - 1, GRID)
     steps_y = np.linspace(region.top, region.top + region.height - 1, GRID)
@@ -127,18 +127,13 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     window = np.clip((1.0 - np.hypot(x / region.radii[0], y / region.radii[1])) / 0.15, 0.0, 1.0)
     field *= (window * window * (3 - 2 * window))[:, :, np.newaxis].astype(np.float32)
     shape = original.shape[:2]
-    map_x, map_y, moved = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    whole, parts, moved = np.empty((*shape, 2), np.int16), np.empty(shape, np.uint16), np.empty(shape, np.bool_)
     part, (left, top) = _surroundings(target, region)
-    _spread(field, float(region.left - left), float(region.top - top), map_x, map_y, moved)
+    _spread(field, float(region.left - left), float(region.top - top), whole, parts, moved)
     # Cubic sampling of a large face takes longer than all the rest, and there a pixel more or less is not seen.
     large = max(region.radii) > CUBIC_TO_PX
-    warped = cv2.remap(
-        part,
-        map_x,
-        map_y,
-        cv2.INTER_LINEAR if large else cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
+    interpolation = cv2.INTER_LINEAR if large else cv2.INTER_CUBIC
+    warped = cv2.remap(part, whole, parts, interpolation, borderMode=cv2.BORDER_REFLECT_101)
     cv2.copyTo(original, (~moved).view(np.uint8), warped)
     return np.asarray(warped, np.uint8), moved
 
@@ -153,31 +148,48 @@ def _surroundings(target: Picture, region: Region) -> tuple[Picture, tuple[int, 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _spread(
-    field: FloatArray, left: float, top: float, map_x: FloatArray, map_y: FloatArray, moved: NDArray[np.bool_]
+    field: FloatArray,
+    left: float,
+    top: float,
+    whole: NDArray[np.int16],
+    parts: NDArray[np.uint16],
+    moved: NDArray[np.bool_],
 ) -> None:
-    """A coarse field of displacements (g, g, 2), laid over the pixels: where each comes from, and whether at all."""
-    height, width = map_x.shape
+    """A coarse field of displacements (g, g, 2), laid over the pixels: where each comes from, and whether at all.
+
+    `whole` (h, w, 2) and `parts` (h, w) are what `cv2.remap` takes fastest: pixels, and 32nds of a pixel.
+    """
+    height, width = moved.shape
     rows, columns = field.shape[0] - 1, field.shape[1] - 1
     step_x = np.float32(columns / max(width - 1, 1))
     step_y = np.float32(rows / max(height - 1, 1))
     least = np.float32(MIN_MOVE_PX * MIN_MOVE_PX)
+    room = np.float32(1024.0)  # what is cut off after it is added is rounded down, though it be negative
     for y in range(height):
         v = np.float32(y) * step_y
         row = min(int(v), rows - 1)
         fv = v - np.float32(row)
-        for x in range(width):
-            u = np.float32(x) * step_x
-            column = min(int(u), columns - 1)
-            fu = u - np.float32(column)
-            dx_top = field[row, column, 0] + fu * (field[row, column + 1, 0] - field[row, column, 0])
-            dx_low = field[row + 1, column, 0] + fu * (field[row + 1, column + 1, 0] - field[row + 1, column, 0])
-            dy_top = field[row, column, 1] + fu * (field[row, column + 1, 1] - field[row, column, 1])
-            dy_low = field[row + 1, column, 1] + fu * (field[row + 1, column + 1, 1] - field[row + 1, column, 1])
-            dx = dx_top + fv * (dx_low - dx_top)
-            dy = dy_top + fv * (dy_low - dy_top)
-            map_x[y, x] = np.float32(x) + np.float32(left) + dx
-            map_y[y, x] = np.float32(y) + np.float32(top) + dy
-            moved[y, x] = dx * dx + dy * dy > least
+        from_y = np.float32(y) + np.float32(top) + room
+        last = 0
+        for column in range(columns):
+            first = last
+            last = width if column == columns - 1 else min(width, int(np.ceil(np.float32(column + 1) / step_x)))
+            dx = field[row, column, 0] + fv * (field[row + 1, column, 0] - field[row, column, 0])
+            dy = field[row, column, 1] + fv * (field[row + 1, column, 1] - field[row, column, 1])
+            dx_next = field[row, column + 1, 0] + fv * (field[row + 1, column + 1, 0] - field[row, column + 1, 0])
+            dy_next = field[row, column + 1, 1] + fv * (field[row + 1, column + 1, 1] - field[row, column + 1, 1])
+            by_x, by_y = (dx_next - dx) * step_x, (dy_next - dy) * step_x
+            start = np.float32(column) / step_x
+            from_x = np.float32(left) + room
+            for x in range(first, last):
+                along = np.float32(x) - start
+                u, w = dx + along * by_x, dy + along * by_y
+                at_x = np.int32(np.float32(32.0) * (np.float32(x) + from_x + u) + np.float32(0.5))
+                at_y = np.int32(np.float32(32.0) * (from_y + w) + np.float32(0.5))
+                whole[y, x, 0] = np.int16((at_x >> np.int32(5)) - np.int32(1024))
+                whole[y, x, 1] = np.int16((at_y >> np.int32(5)) - np.int32(1024))
+                parts[y, x] = np.uint16(((at_y & np.int32(31)) << np.int32(5)) + (at_x & np.int32(31)))
+                moved[y, x] = u * u + w * w > least
 
 
 _RINGS = (FACE_OVAL, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW, INNER_LIPS, OUTER_LIPS)
@@ -204,28 +216,19 @@ def _kernel_matrix(knots: Points) -> Points:
     return matrix
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _evaluate(knots: Points, weights: Points, x: Points, y: Points, out: FloatArray) -> None:
-    n = knots.shape[0]
-    for row in range(y.shape[0]):
-        for column in range(x.shape[0]):
-            u = weights[n, 0] + weights[n + 1, 0] * x[column] + weights[n + 2, 0] * y[row]
-            v = weights[n, 1] + weights[n + 1, 1] * x[column] + weights[n + 2, 1] * y[row]
-            for i in range(n):
-                k = _kernel(x[column] - knots[i, 0], y[row] - knots[i, 1])
-                u += weights[i, 0] * k
-                v += weights[i, 1] * k
-            out[row, column, 0] = u
-            out[row, column, 1] = v
-
-
 def _spline(knots: Points, values: Points, x: Points, y: Points) -> FloatArray:
     """Thin-plate spline through `values` (n, 2) at `knots` (n, 2), on the grid of x and y: (len(y), len(x), 2)."""
     matrix = _kernel_matrix(knots)
     weights = np.linalg.solve(matrix, np.concatenate([values, np.zeros((3, 2))]))
-    out = np.empty((len(y), len(x), 2), np.float32)
-    _evaluate(knots, weights, x, y, out)
-    return out
+    across, down = x[:, np.newaxis] - knots[:, 0], y[:, np.newaxis] - knots[:, 1]
+    squared = (across * across)[np.newaxis] + (down * down)[:, np.newaxis] + 1e-18
+    squared = squared.reshape(-1, len(knots)).astype(np.float32)
+    kernel = np.log(squared)
+    kernel *= squared
+    bent = (kernel @ weights[:-3].astype(np.float32)).reshape(len(y), len(x), 2)
+    constant, by_x, by_y = weights[-3:]
+    even = constant + by_x * x[:, np.newaxis] + by_y * y[:, np.newaxis, np.newaxis]
+    return np.asarray(bent + even, np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -159,11 +159,7 @@ def test_a_detection_in_the_turned_picture_is_found_again_in_the_upright_one(qua
     rows, columns = np.nonzero(turned)
     top, left = rows.min(), columns.min()
     box_height, box_width = rows.max() + 1 - top, columns.max() + 1 - left
-    keypoints = np.full((6, 2), [left + box_width / 2, top + box_height / 2], np.float32)
-    back = turn_back(
-        Detection(float(left), float(top), float(box_width), float(box_height), 1.0, keypoints),
-        quarter_turns,
-        (height, width),
-    )
-    assert (back.left, back.top, back.width, back.height) == (30, 10, 15, 10)
-    np.testing.assert_allclose(back.keypoints, np.full((6, 2), [37.5, 15.0]))
+    centre = [left + box_width / 2, top + box_height / 2]
+    box = np.array([centre, [box_width, box_height], *[centre] * 6], np.float32)
+    back = turn_back(box, quarter_turns, (height, width))
+    np.testing.assert_allclose(back, [[37.5, 15.0], [15.0, 10.0], *[[37.5, 15.0]] * 6])
