@@ -30,7 +30,9 @@ STEEP: Final = 0.6  # share of the feather's width over which the blend goes fro
 TURN_ROUNDS, MOST_TURN_DEG = 2, 8.0
 FOLLOW: Final = 0.4  # share of a new frame in what is smoothed over a film
 LAUGH_FROM, LAUGH_RAMP = 0.075, 0.02  # mouth opening of the source beyond the target's at which lips are left alone
-TURN: Final = "turn"
+TURN, TURNED_AT = "turn", "turned at"
+TURN_PER_POSE: Final = -0.3  # about both axes: the further a head looks away, the more of it is turned back
+STEPS, STICK = 16, 0.75  # of the shares of lips and eyes; by how many steps a film's must leave the one it is at
 
 Measure = Callable[[Picture, Points], Points]
 
@@ -74,11 +76,11 @@ class MeshEngine:
         if self._measure is None:
             turn: Points = np.eye(3)
         elif memory is not None and TURN in memory.values:
-            turn = memory.values[TURN]
+            turn = _turn_at(points, memory)
         else:
             turn = _counter_turn(self._measure, person, target, points, look)
             if memory is not None:
-                memory.values[TURN] = turn
+                memory.values[TURN], memory.values[TURNED_AT] = turn, head_pose(points).rotation
         return _painted(person, target, points, look, memory, turn)
 
 
@@ -97,6 +99,16 @@ def _counter_turn(measure: Measure, person: Likeness, target: Picture, points: P
         found = head_pose(measure(result, points - [region.left, region.top, 0.0])).rotation
         turn = _limited(wanted.T @ found @ turn, MOST_TURN_DEG)
     return turn
+
+
+def _turn_at(points: Points, memory: Memory) -> Points:
+    """The counter-turn in a film's later frame: as measured, and more or less by how much the head has turned since.
+
+    A function of the pose, so that it is about the same wherever in a film it was measured.
+    """
+    since = cv2.Rodrigues(head_pose(points).rotation @ memory.values[TURNED_AT].T)[0] * [[1.0], [1.0], [0.0]]
+    change = np.asarray(cv2.Rodrigues(TURN_PER_POSE * since)[0], np.float64)
+    return _limited(change @ memory.values[TURN], MOST_TURN_DEG)
 
 
 def _limited(rotation: Points, most_deg: float) -> Points:
@@ -132,7 +144,9 @@ def _share(person: Likeness, target: Picture, points: Points, look: Look, memory
     laughs = (mouth_opening(person.head) - opening - LAUGH_FROM) / LAUGH_RAMP
     kept = _followed(memory, "lips", float(np.clip(laughs, 0.0, 1.0)))
     unlike = _followed(memory, "eyes", abs(person.eyes_open - eyes_open(target, points)))
-    share: FloatArray = person.texture.known * replaced(look.regions, round(16 * kept), round(16 * unlike))
+    share: FloatArray = person.texture.known * replaced(
+        look.regions, _step(memory, "lips step", kept), _step(memory, "eyes step", unlike)
+    )
     return share
 
 
@@ -143,6 +157,17 @@ def _followed(memory: Memory | None, name: str, value: float) -> float:
     before = float(memory.values.get(name, value))
     memory.values[name] = before + FOLLOW * (value - before)
     return float(memory.values[name])
+
+
+def _step(memory: Memory | None, name: str, value: float) -> int:
+    """The nearest of 0 to 16; in a film the one before is left only when it is clearly another."""
+    wanted = STEPS * value
+    if memory is None:
+        return round(wanted)
+    before = memory.values.get(name)
+    if before is None or abs(wanted - before) > STICK:
+        memory.values[name] = before = round(wanted)
+    return int(before)
 
 
 def _fields(person: Likeness, around: Picture, laid: Laid, look: Look, memory: Memory | None) -> FloatArray:
