@@ -94,9 +94,19 @@ def _distance(residual: FloatArray, known: Remembered) -> FloatArray:
     dx, dy = (cv2.Sobel(known.colour[:, :, 0], cv2.CV_32F, *order, ksize=1, scale=0.5) for order in ((1, 0), (0, 1)))
     edges = cv2.dilate(cv2.magnitude(dx, dy), _disc(1))
     allowed = known.spread + (SLIP / LEAST_SPREAD[0]) * edges
-    scaled = cv2.blur(residual, (3, 3)) / LEAST_SPREAD
-    distance: FloatArray = np.sqrt((scaled * scaled).sum(axis=2)) / allowed
+    distance = np.empty((SIDE, SIDE), np.float32)
+    _scaled(np.asarray(cv2.blur(residual, (3, 3)), np.float32), allowed, distance)
     return distance
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _scaled(residual: FloatArray, allowed: FloatArray, out: FloatArray) -> None:
+    """How long differences (h, w, 3) are in spreads, over what is allowed (h, w)."""
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            a = residual[y, x, 0] / LEAST_SPREAD[0]
+            p, q = residual[y, x, 1] / LEAST_SPREAD[1], residual[y, x, 2] / LEAST_SPREAD[2]
+            out[y, x] = np.sqrt(a * a + p * p + q * q) / allowed[y, x]
 
 
 def _components(

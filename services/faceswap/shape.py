@@ -109,9 +109,15 @@ def identity_difference(source_head: Points, target_head: Points) -> Points:
 def _moved_rigidly(target_head: Points, source_head: Points, corners: list[int]) -> Points:
     """The target's points carried along as the two corners of an eye move to the source's."""
     plane = slice(0, 2)
-    move = fit_similarity(target_head[corners, plane], source_head[corners, plane])
-    depth = target_head[:, 2:] + (source_head[corners, 2] - target_head[corners, 2]).mean()
-    return np.hstack([move.apply(target_head[:, plane]), depth])
+    (x, y), (u, v) = target_head[corners, plane], source_head[corners, plane]
+    along, to = y - x, v - u
+    # Of two points the similarity is exact: a product of complex numbers.
+    real, imaginary = along @ to, along[0] * to[1] - along[1] * to[0]
+    turn = np.array([[real, imaginary], [-imaginary, real]]) / max(float(along @ along), 1e-12)
+    moved = np.empty_like(target_head)
+    moved[:, plane] = (target_head[:, plane] - x) @ turn + u
+    moved[:, 2] = target_head[:, 2] + (source_head[corners, 2] - target_head[corners, 2]).mean()
+    return moved
 
 
 def mouth_opening(head: Points) -> float:
