@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17likeness/v1/types.proto\x12\x0blikeness.v1\"g\n\x0eMediaReference\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\"L\n\x0e\x41\x63ousticFrames\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12\x15\n\rchannel_count\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\"\xa4\x01\n\x0eSpeakerProfile\x12\x11\n\tembedding\x18\x01 \x03(\x02\x12\x15\n\rlog_f0_median\x18\x02 \x01(\x02\x12\x15\n\rlog_f0_spread\x18\x03 \x01(\x02\x12\x10\n\x08mel_mean\x18\x04 \x03(\x02\x12\x12\n\nmel_spread\x18\x05 \x03(\x02\x12\x14\n\x0c\x66ormant_warp\x18\x06 \x01(\x02\x12\x15\n\rformant_curve\x18\x07 \x03(\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17likeness/v1/types.proto\x12\x0blikeness.v1\"g\n\x0eMediaReference\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\"L\n\x0e\x41\x63ousticFrames\x12\x13\n\x0b\x66rame_count\x18\x01 \x01(\r\x12\x15\n\rchannel_count\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\"\x8d\x01\n\x0eSpeakerProfile\x12\x11\n\tembedding\x18\x01 \x03(\x02\x12\x15\n\rlog_f0_median\x18\x02 \x01(\x02\x12\x15\n\rlog_f0_spread\x18\x03 \x01(\x02\x12\x10\n\x08mel_mean\x18\x04 \x03(\x02\x12\x12\n\nmel_spread\x18\x05 \x03(\x02\x12\x14\n\x0c\x66ormant_warp\x18\x06 \x01(\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACOUSTICFRAMES']._serialized_start=145
   _globals['_ACOUSTICFRAMES']._serialized_end=221
   _globals['_SPEAKERPROFILE']._serialized_start=224
-  _globals['_SPEAKERPROFILE']._serialized_end=388
+  _globals['_SPEAKERPROFILE']._serialized_end=365
 # @@protoc_insertion_point(module_scope)

@@ -31,19 +31,17 @@ class AcousticFrames(_message.Message):
     def __init__(self, frame_count: _Optional[int] = ..., channel_count: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class SpeakerProfile(_message.Message):
-    __slots__ = ("embedding", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp", "formant_curve")
+    __slots__ = ("embedding", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp")
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     LOG_F0_MEDIAN_FIELD_NUMBER: _ClassVar[int]
     LOG_F0_SPREAD_FIELD_NUMBER: _ClassVar[int]
     MEL_MEAN_FIELD_NUMBER: _ClassVar[int]
     MEL_SPREAD_FIELD_NUMBER: _ClassVar[int]
     FORMANT_WARP_FIELD_NUMBER: _ClassVar[int]
-    FORMANT_CURVE_FIELD_NUMBER: _ClassVar[int]
     embedding: _containers.RepeatedScalarFieldContainer[float]
     log_f0_median: float
     log_f0_spread: float
     mel_mean: _containers.RepeatedScalarFieldContainer[float]
     mel_spread: _containers.RepeatedScalarFieldContainer[float]
     formant_warp: float
-    formant_curve: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, embedding: _Optional[_Iterable[float]] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ..., formant_curve: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, embedding: _Optional[_Iterable[float]] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ...) -> None: ...

@@ -46,7 +46,6 @@ class SpeakerProfile:
     Attributes:
         embedding: L2-normalised GE2E speaker embedding, shape (256,).
         formant_warp: formant scale found at enrolment; 1 leaves formants as they are.
-        formant_curve: further factors at the low end, in the middle and at the high end of the mel axis.
 
     Raises:
         ValueError: a field has the wrong shape or is not finite.
@@ -58,7 +57,6 @@ class SpeakerProfile:
     mel_mean: FloatArray
     mel_spread: FloatArray
     formant_warp: float = 1.0
-    formant_curve: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         for name, size in (("embedding", EMBEDDING_SIZE), ("mel_mean", MEL_BINS), ("mel_spread", MEL_BINS)):
@@ -71,10 +69,6 @@ class SpeakerProfile:
             if not np.isfinite(number):
                 raise ValueError(f"{name}: expected a finite number, got {number}")
             object.__setattr__(self, name, number)
-        curve = tuple(float(factor) for factor in self.formant_curve)
-        if len(curve) != 3 or not np.isfinite(curve).all() or min(curve) <= 0:
-            raise ValueError(f"formant_curve: expected three positive numbers, got {self.formant_curve}")
-        object.__setattr__(self, "formant_curve", curve)
 
     def to_json(self) -> str:
         """One JSON object with a key for each field; `from_json` gives back the same float32 numbers."""
@@ -86,7 +80,6 @@ class SpeakerProfile:
                 "mel_mean": [float(v) for v in self.mel_mean],
                 "mel_spread": [float(v) for v in self.mel_spread],
                 "formant_warp": self.formant_warp,
-                "formant_curve": list(self.formant_curve),
             }
         )
 
@@ -106,7 +99,6 @@ class SpeakerProfile:
                 mel_mean=np.asarray(fields["mel_mean"], np.float32),
                 mel_spread=np.asarray(fields["mel_spread"], np.float32),
                 formant_warp=float(fields.get("formant_warp", 1.0)),
-                formant_curve=tuple(fields.get("formant_curve", (1.0, 1.0, 1.0))),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a speaker profile: {error!r}") from error

@@ -93,7 +93,6 @@ def profile_to_wire(profile: SpeakerProfile) -> types_pb2.SpeakerProfile:
         mel_mean=profile.mel_mean.tolist(),
         mel_spread=profile.mel_spread.tolist(),
         formant_warp=profile.formant_warp,
-        formant_curve=profile.formant_curve,
     )
 
 
@@ -107,7 +106,7 @@ def _vector(values: Sequence[float], size: int, field: str) -> FloatArray:
 
 
 def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speaker") -> SpeakerProfile:
-    """Message -> profile; a formant warp of 0 (not calibrated) becomes 1, and so does a curve that is missing.
+    """Message -> profile; a formant warp of 0 (not calibrated) becomes 1.
 
     Raises:
         LikenessError: INVALID_FIELD, naming the field below `field`.
@@ -129,8 +128,6 @@ def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speake
         if not bounds[0] <= value <= bounds[1]:  # also refuses NaN
             detail = f"must lie between {bounds[0]:.3g} and {bounds[1]:.3g}, got {value:.3g}."
             raise _invalid(f"{field}.{name}", detail)
-    curve = _vector(message.formant_curve or (1.0, 1.0, 1.0), 3, f"{field}.formant_curve")
-    _require_range(curve, FORMANT_WARP_RANGE, f"{field}.formant_curve", "factors")
     return SpeakerProfile(
         embedding=embedding,
         log_f0_median=message.log_f0_median,
@@ -138,5 +135,4 @@ def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speake
         mel_mean=mel_mean,
         mel_spread=mel_spread,
         formant_warp=message.formant_warp or 1.0,
-        formant_curve=(float(curve[0]), float(curve[1]), float(curve[2])),
     )

@@ -1,9 +1,12 @@
 """What a voice can be changed by at its calibration, and the search for the change that sounds most like the person.
 
 A recording's averages say how its bands lie over all that was said in it; they cannot say how the same sentence would
-have come from that person. So a few smooth corrections are searched: of the spectrum's mean, of its spread, of the
-formants' places. Each proposal is spoken and heard by the speaker encoder. Different sentences are spoken in turn, so
+have come from that person. So a smooth correction of the spectrum's mean is searched, an equaliser of ten half waves
+over the mel axis. Each proposal is spoken and heard by the speaker encoder. Different sentences are spoken in turn, so
 that what is found belongs to the voice and not to a sentence.
+
+Nothing else is searched on purpose: with the spread of the bands and a bent formant scale the encoder was pleased even
+more, and half of the words could not be recognised any more (docs/adr/0007-voice-search.md).
 
 Search: separable CMA-ES (Ros and Hansen 2008), a handful of proposals per round.
 """
@@ -23,13 +26,8 @@ from services.common.profile import SpeakerProfile
 
 F64 = NDArray[np.float64]
 
-MEAN_WAVES: Final = 10  # cosines over the mel axis that correct the mean of the bands
-SPREAD_WAVES: Final = 4  # and their spread
-CURVE_POINTS: Final = 3
-SIZE: Final = MEAN_WAVES + SPREAD_WAVES + CURVE_POINTS
-MEAN_UNIT: Final = 0.25  # nepers of a cosine's amplitude per unit of the search
-SPREAD_UNIT: Final = 0.1  # log of the factor
-CURVE_UNIT: Final = 0.08  # log of the factor
+SIZE: Final = 10  # cosines over the mel axis
+UNIT: Final = 0.25  # nepers of a cosine's amplitude per unit of the search
 FIRST_STEP: Final = 0.6  # standard deviation of the first proposals, in units of the search
 REACH: Final = 4.0  # units from the start; nothing beyond is proposed
 RELUCTANCE: Final = 0.01  # what a mean square of one unit costs, in cosine
@@ -40,7 +38,7 @@ Judge = Callable[[SpeakerProfile, int], float]  # profile, round -> similarity
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The corrected profile, the correction (17,) in units of the search, and how many proposals were heard."""
+    """The corrected profile, the correction (10,) in units of the search, and how many proposals were heard."""
 
     profile: SpeakerProfile
     correction: F64
@@ -48,18 +46,11 @@ class Found:
 
 
 def corrected(profile: SpeakerProfile, correction: Sequence[float] | F64) -> SpeakerProfile:
-    """The profile with a correction (17,) of its mean, spread and formant curve; zeros leave it as it is."""
+    """The profile with a correction (10,) of the bands' mean; zeros leave it as it is."""
     values = np.asarray(correction, np.float64)
     if values.shape != (SIZE,):
         raise ValueError(f"expected {SIZE} numbers, got shape {values.shape}")
-    mean, spread, curve = np.split(values, [MEAN_WAVES, MEAN_WAVES + SPREAD_WAVES])
-    factors = np.asarray(profile.formant_curve) * np.exp(CURVE_UNIT * curve)
-    return replace(
-        profile,
-        mel_mean=profile.mel_mean + _waves(MEAN_UNIT * mean),
-        mel_spread=profile.mel_spread * np.exp(_waves(SPREAD_UNIT * spread)),
-        formant_curve=(float(factors[0]), float(factors[1]), float(factors[2])),
-    )
+    return replace(profile, mel_mean=profile.mel_mean + _waves(UNIT * values))
 
 
 def _waves(amplitudes: F64) -> FloatArray:

@@ -76,18 +76,10 @@ def limit(mel: FloatArray) -> FloatArray:
     return np.asarray(mel + np.minimum(limited - level, 0.0), np.float32)
 
 
-def warp_factors(warp: float, curve: tuple[float, float, float]) -> FloatArray:
-    """Factor for each band (80,): `warp`, times what lies between the curve's three along the mel axis."""
-    anchors = (0.0, (MEL_BINS - 1) / 2, MEL_BINS - 1.0)
-    factors: FloatArray = (warp * np.exp(np.interp(np.arange(MEL_BINS), anchors, np.log(curve)))).astype(np.float32)
-    return factors
-
-
-def warp_matrix(factor: float | FloatArray) -> FloatArray:
+def warp_matrix(factor: float) -> FloatArray:
     """Bands with formants at f -> bands with formants at factor * f: a matrix (80, 80) for mel @ matrix.
 
-    The factor may differ from band to band, (80,). Linear interpolation on the mel axis; beyond the ends the last band
-    repeats.
+    Linear interpolation on the mel axis; beyond the ends the last band repeats.
     """
     centres_hz = mel_edges_hz()[1:-1]
     positions = np.interp(centres_hz / factor, centres_hz, np.arange(MEL_BINS))
@@ -126,8 +118,7 @@ class VoiceSpace:
         self._mean = speaker.mel_mean + (gain + HEADROOM)
         self._spread = spread * liveliness[:MEL_BINS]
         self._learned_mean, self._learned_spread = learned.mel_mean + HEADROOM, learned_spread
-        factors = warp_factors(speaker.formant_warp, speaker.formant_curve)
-        self._warp = None if np.abs(factors - 1.0).max() < 1e-3 else warp_matrix(factors)
+        self._warp = None if abs(speaker.formant_warp - 1.0) < 1e-3 else warp_matrix(speaker.formant_warp)
         f0_spread = float(np.clip(speaker.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
         self._log_f0_spread = f0_spread * float(liveliness[LOG_F0])
         self._pitch_offset = pitch_offset

@@ -22,7 +22,13 @@ class GatewayProcess:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        values = {"data_dir": data_dir, "http_port": self.port, "log_format": "text", **settings}
+        values = {
+            "data_dir": data_dir,
+            "http_port": self.port,
+            "log_format": "text",
+            "calibration_rounds": 1,
+            **settings,
+        }
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LIKENESS_")}
         environment |= {f"LIKENESS_{name.upper()}": str(value) for name, value in values.items()}
         self.log_path = data_dir / "gateway.log"

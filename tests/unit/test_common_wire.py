@@ -41,14 +41,13 @@ def plausible_profile(**changes: Any) -> SpeakerProfile:
         "mel_mean": rng.normal(-5, 1, 80),
         "mel_spread": rng.random(80) + 0.5,
         "formant_warp": 1.08,
-        "formant_curve": (0.9, 1.0, 1.125),
     }
     return SpeakerProfile(**(fields | changes))
 
 
 def same(a: SpeakerProfile, b: SpeakerProfile) -> bool:
     arrays = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("embedding", "mel_mean", "mel_spread"))
-    names = ("log_f0_median", "log_f0_spread", "formant_warp", "formant_curve")
+    names = ("log_f0_median", "log_f0_spread", "formant_warp")
     return arrays and all(getattr(a, name) == pytest.approx(getattr(b, name)) for name in names)
 
 
@@ -119,9 +118,7 @@ def test_profile_there_and_back() -> None:
 def test_formant_warp_not_calibrated_is_one() -> None:
     message = profile_to_wire(plausible_profile())
     message.formant_warp = 0.0
-    del message.formant_curve[:]
-    found = profile_from_wire(message)
-    assert (found.formant_warp, found.formant_curve) == (1.0, (1.0, 1.0, 1.0))
+    assert profile_from_wire(message).formant_warp == 1.0
 
 
 @pytest.mark.parametrize(
@@ -131,8 +128,6 @@ def test_formant_warp_not_calibrated_is_one() -> None:
         ("log_f0_median", float("nan")),
         ("log_f0_spread", -1.0),
         ("formant_warp", 3.0),
-        ("formant_curve", [1.0, 1.0]),
-        ("formant_curve", [1.0, 0.0, 1.0]),
         ("embedding", [0.1] * 255),
         ("embedding", [1.0] * 256),
         ("mel_mean", [float("inf")] * 80),

@@ -22,7 +22,6 @@ from services.synthesizer.space import (
     limit,
     loudness,
     normalise,
-    warp_factors,
     warp_matrix,
 )
 
@@ -124,14 +123,6 @@ def test_no_warp_is_the_identity_and_a_flat_spectrum_stays_flat() -> None:
     np.testing.assert_allclose(warp_matrix(1.0), np.eye(MEL_BINS), atol=1e-5)
     for factor in (0.85, 1.16):
         np.testing.assert_allclose(np.ones(MEL_BINS, np.float32) @ warp_matrix(factor), 1.0, atol=1e-5)
-
-
-def test_the_curve_multiplies_the_warp_at_both_ends_and_in_the_middle() -> None:
-    factors = warp_factors(1.1, (0.9, 1.0, 1.2))
-    np.testing.assert_allclose(factors[[0, -1]], [1.1 * 0.9, 1.1 * 1.2], rtol=1e-6)
-    assert factors[MEL_BINS // 2] == pytest.approx(1.1, rel=0.01)
-    assert (np.diff(factors) > 0).all()
-    np.testing.assert_allclose(warp_matrix(warp_factors(1.16, (1.0, 1.0, 1.0))), warp_matrix(1.16), atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
