@@ -27,7 +27,7 @@ from services.faceswap.zones import replaced, texels
 
 MARGIN: Final = 0.2  # of the face's longer side: the room in which the target's outline is bent
 STEEP: Final = 0.6  # share of the feather's width over which the blend goes from nothing to all
-TURN_ROUNDS, MOST_TURN_DEG = 2, 8.0
+TURN_ROUNDS, MOST_TURN_DEG = 2, 5.5
 FOLLOW: Final = 0.4  # share of a new frame in what is smoothed over a film
 LAUGH_FROM, LAUGH_RAMP = 0.075, 0.02  # mouth opening of the source beyond the target's at which lips are left alone
 TURN, TURNED_AT = "turn", "turned at"
