@@ -197,7 +197,7 @@ def suppress_doubles(detections: list[Detection]) -> list[Detection]:
     for detection in sorted(detections, key=lambda d: -d.score):
         if not any(same_face(detection, other) for other in kept):
             kept.append(detection)
-    return sorted(kept, key=lambda d: -d.size)
+    return sorted(kept, key=lambda d: -d.width * d.height)
 
 
 def same_face(a: Detection, b: Detection) -> bool:

@@ -59,7 +59,7 @@ class FaceFinder:
                     break
                 for proposal in self._detector.level(picture, tile_px, quarter_turns):
                     self._add(picture, proposal, faces)
-            faces.sort(key=lambda face: -face.detection.size)
+            faces.sort(key=lambda face: -face.detection.width * face.detection.height)
         return faces[:1] if only_largest else faces
 
     def _add(self, picture: Picture, proposal: Detection, faces: list[Face]) -> None:

@@ -39,7 +39,7 @@ METHODS = {
     "encoder": ["EmbedSpeech"],
     "synthesizer": ["SynthesizeMel"],
     "vocoder": ["SynthesizeWaveform"],
-    "faceswap": ["DetectFaces", "SwapPicture"],
+    "faceswap": ["DetectFaces", "SwapPicture", "SwapSegment", "SwapLive"],
 }
 
 
