@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.faceswap.blend import blend, lay_texture
-from services.faceswap.engine import MeshEngine
+from services.faceswap.engine import MOST_TURN_DEG, MeshEngine
 from services.faceswap.face_engine import FACE_REGIONS, Look, Memory, View
 from services.faceswap.geometry import Similarity, rotation_angle_deg
 from services.faceswap.shape import head_pose
@@ -140,7 +140,7 @@ def test_the_first_frame_of_a_film_is_the_picture_and_a_still_film_stands_still(
 
 
 def test_a_pose_read_wrongly_is_turned_back_within_limits() -> None:
-    """Whoever measures says that the result is turned by 20 degrees; the engine turns it back by at most eight."""
+    """Whoever measures says that the result is turned by 20 degrees; the engine turns it back by the most that it may."""
     asked = []
 
     def measure(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def test_a_pose_read_wrongly_is_turned_back_within_limits() -> None:
     engine.paint(person, face(0.8), mesh(), Look(), memory)
     engine.paint(person, face(0.8), mesh(), Look(), memory)
     assert len(asked) == 2, "once per face of a film, in two rounds"
-    assert rotation_angle_deg(memory.values["turn"]) == pytest.approx(8.0, abs=0.1)
+    assert rotation_angle_deg(memory.values["turn"]) == pytest.approx(MOST_TURN_DEG, abs=0.1)
 
 
 @pytest.mark.parametrize("scale", [12.0, 70.0])
