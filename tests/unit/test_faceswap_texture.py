@@ -140,7 +140,7 @@ def test_the_first_frame_of_a_film_is_the_picture_and_a_still_film_stands_still(
 
 
 def test_a_pose_read_wrongly_is_turned_back_within_limits() -> None:
-    """Whoever measures says that the result is turned by 20 degrees; the engine turns it back by the most that it may."""
+    """Whoever measures says that the result is turned by 20 degrees; it is turned back by the most allowed."""
     asked = []
 
     def measure(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
