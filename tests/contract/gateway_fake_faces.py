@@ -42,7 +42,7 @@ class FaceDoings:
     segments_held: threading.Event = field(
         default_factory=threading.Event
     )  # set: segments wait after their first frame
-    segments_cancelled: int = 0
+    segments_cancelled: list[faceswap_pb2.SwapSegmentRequest] = field(default_factory=list)
 
 
 class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
@@ -101,6 +101,14 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
         )
 
     def SwapSegment(self, request: Any, context: Any) -> Iterator[faceswap_pb2.SwapSegmentResponse]:
+        ended = threading.Event()
+
+        def gone() -> None:  # a callback: the generator itself is not run on once its caller has left
+            if not ended.is_set():
+                self._doings.segments_cancelled.append(request)
+
+        if not context.add_callback(gone):
+            gone()
         self._doings.segments.append(request)
         value = self._colour(request.assignments[0], 0).mean()
         with (
@@ -126,7 +134,10 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
                     writer.write(frame)
                     progress = faceswap_pb2.SegmentProgress(frames_done=writer.frames, frames_total=100)
                     yield faceswap_pb2.SwapSegmentResponse(progress=progress)
-                    self._disturb(context)
+                    if self._doings.segment_faults:
+                        ended.set()
+                        raise self._doings.segment_faults.pop()
+                    self._hold(context)
             stored = self._store.put_file(request.destination.key, Path(out.name), SEGMENT_CONTENT_TYPE)
         track = faceswap_pb2.FaceTrack(
             id=1,
@@ -144,14 +155,12 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
             height_px=height,
             tracks=[track] if swapped else [],
         )
+        ended.set()
         yield faceswap_pb2.SwapSegmentResponse(result=result)
 
-    def _disturb(self, context: Any) -> None:
-        if self._doings.segment_faults:
-            raise self._doings.segment_faults.pop()
+    def _hold(self, context: Any) -> None:
         while self._doings.segments_held.is_set():
             if not context.is_active():
-                self._doings.segments_cancelled += 1
                 raise LikenessError("CANCELLED", "The caller went away.")
             time.sleep(0.01)
 

@@ -407,7 +407,7 @@ def test_cancelling_stops_the_stage(client: FlaskClient, stages: FakeStages, app
     wait_for(lambda: len(stages.doings.segments) == 2)
     cancelled = client.post(f"/v1/swaps/{swap['id']}/cancel")
     assert (cancelled.status_code, cancelled.get_json()["status"]) == (200, "canceled")
-    wait_for(lambda: stages.doings.segments_cancelled == 2)
+    wait_for(lambda: len(stages.doings.segments_cancelled) == 2)
     stages.doings.segments_held.clear()
     wait_for(lambda: film_keys(app) == [])
     time.sleep(0.2)
@@ -441,7 +441,7 @@ def test_work_of_another_process_is_cancelled_through_the_database(stages: FakeS
     swap = send(client, film(0.5), face="Ada").get_json()
     wait_for(lambda: stages.doings.segments)
     assert asked.test_client().post(f"/v1/swaps/{swap['id']}/cancel").get_json()["status"] == "canceled"
-    wait_for(lambda: stages.doings.segments_cancelled == 1)
+    wait_for(lambda: len(stages.doings.segments_cancelled) == 1)
     for made in (working, asked):
         made.extensions["likeness"].close()
 
@@ -470,7 +470,7 @@ def test_revoking_the_consent_cancels_the_film(client: FlaskClient, stages: Fake
     client.post(f"/v1/face_consents/{consent}/revoke")
     done = ended(client, swap["id"])
     assert (done["status"], done["error"]["reason"]) == ("canceled", "CONSENT_NOT_LIVE")
-    wait_for(lambda: stages.doings.segments_cancelled == 2)
+    wait_for(lambda: len(stages.doings.segments_cancelled) == 2)
     assert film_keys(app) == []
 
 
@@ -500,7 +500,7 @@ def test_a_gateway_that_stops_fails_its_films(stages: FakeStages) -> None:
     closing = threading.Thread(target=app.extensions["likeness"].close)
     closing.start()
     closing.join(10)
-    wait_for(lambda: stages.doings.segments_cancelled == 1)
+    wait_for(lambda: len(stages.doings.segments_cancelled) == 1)
     other = make_app(stages)
     done = other.test_client().get(f"/v1/swaps/{swap['id']}").get_json()
     assert (done["status"], done["error"]["reason"]) == ("failed", "DRAINING")
@@ -522,7 +522,7 @@ def test_a_killed_gateway_leaves_nothing_behind(stages: FakeStages) -> None:
     for process in [*psutil.Process(killed.process.pid).children(), psutil.Process(killed.process.pid)]:
         process.kill()
     killed.process.wait()
-    wait_for(lambda: stages.doings.segments_cancelled == 2)
+    wait_for(lambda: len(stages.doings.segments_cancelled) == 2)
     again = GatewayProcess(stages.data_dir, **settings)
     try:
         job = again.client.get(f"/v1/jobs/{swap['id']}").json()
