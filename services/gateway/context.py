@@ -47,7 +47,7 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
         SchemaVersionError: the database has another version.
     """
     database = Database(settings.resolved_database_url)
-    database.prepare()
+    database.migrate()
     return Gateway(
         settings,
         database,

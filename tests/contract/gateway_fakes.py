@@ -33,6 +33,7 @@ from services.common.server import StageServer
 from services.common.settings import StageSettings
 from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
 from tests.contract.gateway_fake_faces import FaceDoings, FakeFaceSwap, portrait
+from tests.databases import database_url
 
 __all__ = [
     "BEST_WARP",
@@ -185,9 +186,10 @@ class FakeStages:
         )
         return server.start()
 
-    def targets(self) -> dict[str, Any]:
-        """Settings of a gateway that is to use these stages."""
-        return {f"{name}_target": f"127.0.0.1:{server.port}" for name, server in self.servers.items()}
+    def targets(self, data_dir: Path | None = None) -> dict[str, Any]:
+        """Settings of a gateway that is to use these stages and the database of that folder."""
+        targets = {f"{name}_target": f"127.0.0.1:{server.port}" for name, server in self.servers.items()}
+        return {**targets, "database_url": database_url(data_dir or self.data_dir)}
 
     def stop(self, name: str) -> None:
         self.servers.pop(name).drain()

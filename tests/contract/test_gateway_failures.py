@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,7 +19,6 @@ from flask.testing import FlaskClient
 
 from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
-from services.gateway.db import SCHEMA_VERSION, Database, SchemaVersionError
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, portrait, sine, wait_for
 from tests.contract.gateway_process import REPOSITORY, GatewayProcess
@@ -139,16 +137,6 @@ def test_stage_that_comes_back_is_found_again(stages: FakeStages) -> None:
     assert client.post(SPEECH, json={"input": "Hello.", "voice": "Ada"}).status_code == 503
     stages.restart_vocoder(port)
     wait_for(lambda: client.post(SPEECH, json={"input": "Hello.", "voice": "Ada"}).status_code == 200)
-
-
-def test_database_of_another_version_is_refused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'likeness.db'}"
-    Database(url).prepare()
-    with sqlite3.connect(tmp_path / "likeness.db") as connection:
-        connection.execute("UPDATE schema_info SET version = ?", (SCHEMA_VERSION + 1,))
-    connection.close()
-    with pytest.raises(SchemaVersionError, match=f"version {SCHEMA_VERSION + 1}"):
-        Database(url).prepare()
 
 
 def test_listening_beyond_loopback_needs_a_yes(tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_missing_recording_is_named(client: FlaskClient) -> None:
 
 
 def test_calibration_can_be_turned_off(stages: FakeStages, tmp_path: Path) -> None:
-    settings = GatewaySettings(data_dir=tmp_path, calibrate=False, **stages.targets())
+    settings = GatewaySettings(data_dir=tmp_path, calibrate=False, **stages.targets(tmp_path))
     uncalibrated = create_app(settings).test_client()
     made = enrol(uncalibrated, "plain", consent(uncalibrated)["id"]).get_json()
     assert (made["calibration"], made["similarity"], made["formant_warp"]) == (None, None, 1.0)
@@ -475,7 +475,9 @@ def test_unknown_routes_and_methods_are_problems(client: FlaskClient) -> None:
 
 
 def test_body_over_the_limit_is_a_problem(stages: FakeStages, tmp_path: Path) -> None:
-    small = create_app(GatewaySettings(data_dir=tmp_path, max_upload_bytes=1000, **stages.targets())).test_client()
+    small = create_app(
+        GatewaySettings(data_dir=tmp_path, max_upload_bytes=1000, **stages.targets(tmp_path))
+    ).test_client()
     problem(enrol(small, "big", "cons_x"), 413, "MEDIA_TOO_LARGE")
 
 

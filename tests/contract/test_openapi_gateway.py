@@ -41,7 +41,7 @@ def app() -> Iterator[Any]:
     """A gateway with a voice, a face, a swap and a speech, so that lists are not empty."""
     with tempfile.TemporaryDirectory() as folder:
         stages = FakeStages(Path(folder))
-        made = create_app(GatewaySettings(data_dir=Path(folder), log_level="error", **stages.targets()))
+        made = create_app(GatewaySettings(data_dir=Path(folder), log_level="error", **stages.targets(Path(folder))))
         client = made.test_client()
         body = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
         voice = client.post("/v1/audio/voice_consents", json=body).get_json()["id"]

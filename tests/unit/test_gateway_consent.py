@@ -39,7 +39,7 @@ def make_consent(**fields: Any) -> Consent:
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     database = Database(f"sqlite:///{tmp_path / 'likeness.db'}")
-    database.prepare()
+    database.migrate()
     with database.session() as opened:
         yield opened
     database.close()

@@ -22,7 +22,7 @@ from services.gateway.settings import GatewaySettings
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database(f"sqlite:///{tmp_path / 'deep' / 'likeness.db'}")
-    opened.prepare()
+    opened.migrate()
     yield opened
     opened.close()
 
@@ -58,7 +58,7 @@ def test_ids_of_many_threads_never_repeat() -> None:
 
 def test_preparing_twice_changes_nothing(database: Database) -> None:
     job_id = add_job(database)
-    database.prepare()
+    database.migrate()
     assert read_job(database, job_id).state == "processing"
 
 
@@ -73,7 +73,7 @@ def test_failed_session_is_undone(database: Database) -> None:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     opened = Database(f"sqlite:///{tmp_path_factory.mktemp('records') / 'likeness.db'}")
-    opened.prepare()
+    opened.migrate()
     yield opened
     opened.close()
 

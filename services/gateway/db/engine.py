@@ -1,4 +1,4 @@
-"""The database: engine, sessions, and the check that it has the schema this code expects."""
+"""The database: engine, sessions, and bringing its schema to the version that this code works with."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event, make_url, select
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
 from sqlalchemy.orm import Session
 
-from services.gateway.db.models import Base, SchemaInfo
-
-SCHEMA_VERSION: Final = 2
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 SQLITE_BUSY_MS: Final = 10_000
+_FIRST_REVISION: Final = "0001"
+_UNTRACKED_VERSION: Final = 2  # of the databases made before there were migrations; the first one is their schema
+_MIGRATION_LOCK: Final = 0x6C696B65  # of PostgreSQL's advisory locks: one process migrates, others wait for it
 
 
 class SchemaVersionError(RuntimeError):
-    """The database was made by another version of Likeness."""
+    """The database is of another version of Likeness."""
 
 
 class Database:
@@ -25,28 +30,45 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
-        if self.url.get_backend_name() == "sqlite" and self.url.database not in (None, "", ":memory:"):
+        if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(self.url, pool_pre_ping=self.url.get_backend_name() != "sqlite")
-        if self.url.get_backend_name() == "sqlite":
+        if self.url.drivername == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
+        self.engine: Engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+        if self.is_sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
 
-    def prepare(self) -> None:
-        """Creates the tables of an empty database and checks the version of one that has them.
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    def migrate(self) -> None:
+        """Runs the migrations that this database has not seen. Several processes may call it at the same time.
 
         Raises:
-            SchemaVersionError: the database has another version.
+            SchemaVersionError: the database is newer than this code, or older than its first migration.
         """
-        Base.metadata.create_all(self.engine)
-        with self.session() as session:
-            found = session.scalar(select(SchemaInfo.version))
-            if found is None:
-                session.add(SchemaInfo(version=SCHEMA_VERSION))
-            elif found != SCHEMA_VERSION:
-                raise SchemaVersionError(
-                    f"The database at {self.url.render_as_string(hide_password=True)} has schema version {found}; this "
-                    f"version of Likeness works with {SCHEMA_VERSION}. Use the matching version or another data folder."
-                )
+        with self.engine.begin() as connection:
+            _lock(connection)
+            config = _config(connection)
+            if MigrationContext.configure(connection).get_current_revision() is None and _is_untracked(connection):
+                version = connection.scalar(text("SELECT version FROM schema_info"))
+                if version != _UNTRACKED_VERSION:
+                    raise self._of_another_version(f"schema version {version}")
+                command.stamp(config, _FIRST_REVISION)
+            self._refuse_unknown(connection)
+            command.upgrade(config, "head")
+
+    def check_schema(self) -> None:
+        """Raises SchemaVersionError unless all migrations have been run."""
+        with self.engine.connect() as connection:
+            self._refuse_unknown(connection)
+            found = MigrationContext.configure(connection).get_current_revision()
+        if found != head_revision():
+            raise SchemaVersionError(
+                f"The database at {self._shown_url} is at revision {found}, this version of Likeness needs "
+                f"{head_revision()}. Run `python -m services.gateway.migrate`."
+            )
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -61,6 +83,46 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @property
+    def _shown_url(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    def _refuse_unknown(self, connection: Connection) -> None:
+        found = MigrationContext.configure(connection).get_current_revision()
+        known = {step.revision for step in ScriptDirectory.from_config(_config(connection)).walk_revisions()}
+        if found is not None and found not in known:
+            raise self._of_another_version(f"revision {found}")
+
+    def _of_another_version(self, found: str) -> SchemaVersionError:
+        return SchemaVersionError(
+            f"The database at {self._shown_url} has {found}, which this version of Likeness does not know. Use the "
+            "version that made it, a newer one, or another data folder."
+        )
+
+
+def head_revision() -> str:
+    """The revision of this code's tables."""
+    return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _is_untracked(connection: Connection) -> bool:
+    return inspect(connection).has_table("schema_info")
+
+
+def _lock(connection: Connection) -> None:
+    """Until the transaction ends, no other process migrates."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    elif connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -1,11 +1,23 @@
-"""Tables. Every row belongs to a tenant; this version knows one, `local`."""
+"""Tables. Every row of a user belongs to a tenant; `local` is the one that is there from the beginning."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, String, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 LOCAL_TENANT: Final = "local"
@@ -36,12 +48,19 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON, list[dict[str, Any]]: JSON}
 
 
-class SchemaInfo(Base):
-    """One row: which version of the schema this database has."""
+class Tenant(Base):
+    """Whose records they are: nobody of one tenant learns that another's exist.
 
-    __tablename__ = "schema_info"
+    `limits` holds what differs from the settings: "requests_per_minute", "concurrent_jobs", "media_ttl_days".
+    """
 
-    version: Mapped[int] = mapped_column(primary_key=True)
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    webhook_secret: Mapped[str] = mapped_column(String(100))  # whsec_ and base64, as Standard Webhooks has it
+    disabled_at: Mapped[datetime | None]
 
 
 class Record(Base):
@@ -52,6 +71,20 @@ class Record(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64), default=LOCAL_TENANT, index=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class ApiKey(Record):
+    """Who may do what. The key itself is shown once; here are its beginning and a hash of the whole."""
+
+    __tablename__ = "api_keys"
+
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(24), unique=True)
+    sha256: Mapped[str] = mapped_column(String(64))  # of a random 256-bit secret, which needs no slow hash
+    scopes: Mapped[list[str]]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class Consent(Record):
@@ -80,6 +113,25 @@ class Media(Record):
     content_type: Mapped[str] = mapped_column(String(100))
     purpose: Mapped[str] = mapped_column(String(32))  # see gateway.media.Purpose
     file_name: Mapped[str] = mapped_column(String(200))
+    job_id: Mapped[str | None] = mapped_column(String(64), index=True)  # which made it
+    expires_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Upload(Record):
+    """A large file that arrives in parts. `parts` has of each: "number", "size_bytes", "sha256", the store's "etag"."""
+
+    __tablename__ = "uploads"
+
+    state: Mapped[str] = mapped_column(String(16))  # open | completing | completed | aborted
+    file_name: Mapped[str] = mapped_column(String(200))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    part_size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))  # of the whole, when the client said it
+    key: Mapped[str] = mapped_column(String(300))
+    store_upload_id: Mapped[str | None] = mapped_column(String(1024))  # of a multipart upload on S3
+    parts: Mapped[list[dict[str, Any]]]
+    media_id: Mapped[str | None] = mapped_column(String(64))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Voice(Record):
@@ -112,12 +164,21 @@ class Face(Record):
 
 
 class Job(Record):
-    """One piece of work: what was asked, how it went, what it measured. Outlives the voice or face it used."""
+    """One piece of work: what was asked, how it went, what it measured. Outlives the voice or face it used.
+
+    Work in the background waits in a queue and has `progress`; all other is answered while its caller waits, and is
+    `owner`'s, the process that answers.
+    """
 
     __tablename__ = "jobs"
+    __table_args__ = (
+        Index("jobs_by_state", "state", "tenant"),
+        Index("jobs_by_batch", "batch_id", "batch_index"),
+        Index("jobs_by_expiry", "expires_at"),
+    )
 
-    kind: Mapped[str] = mapped_column(String(16))  # speech | swap | live
-    state: Mapped[str] = mapped_column(String(16))  # processing | succeeded | failed | canceled
+    kind: Mapped[str] = mapped_column(String(16))  # speech | swap | live | batch
+    state: Mapped[str] = mapped_column(String(16))  # queued | processing | succeeded | failed | canceled
     request_id: Mapped[str] = mapped_column(String(128))
     consent_id: Mapped[str] = mapped_column(String(64))
     likeness_id: Mapped[str] = mapped_column(String(64))  # of the voice or face
@@ -128,3 +189,81 @@ class Job(Record):
     figures: Mapped[dict[str, Any]]
     progress: Mapped[dict[str, Any] | None]  # of work in the background; null where the caller waits for the end
     error: Mapped[dict[str, Any] | None]
+    owner: Mapped[str | None] = mapped_column(String(100), index=True)  # id of a process
+    started_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]  # record and result are deleted then
+    priority: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  # lower is earlier
+    attempt: Mapped[int] = mapped_column(Integer, default=1, server_default="1")  # counts retries of a failed job
+    workflow_id: Mapped[str | None] = mapped_column(String(100))
+    webhook_url: Mapped[str | None] = mapped_column(String(2048))
+    batch_id: Mapped[str | None] = mapped_column(String(64))  # the job of kind batch that this is an item of
+    batch_index: Mapped[int | None] = mapped_column(Integer)
+    custom_id: Mapped[str | None] = mapped_column(String(200))
+
+
+class JobEvent(Base):
+    """What happened to a job, for those who watch it: its ids are the ids of server-sent events."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index("job_events_by_job", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    kind: Mapped[str] = mapped_column(String(32))  # state | progress
+    data: Mapped[dict[str, Any]]
+
+
+class WebhookDelivery(Record):
+    """The outbox: a message that is sent until its receiver has taken it, or for too long."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("webhook_deliveries_due", "delivered_at", "next_at"),)
+
+    job_id: Mapped[str] = mapped_column(String(64), index=True)
+    url: Mapped[str] = mapped_column(String(2048))
+    body: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[datetime | None]  # null when it is not tried any more
+    delivered_at: Mapped[datetime | None]
+    last_error: Mapped[str | None] = mapped_column(Text)
+
+
+class IdempotencyRecord(Base):
+    """The answer to a request that carried an Idempotency-Key; without a status while the request is in flight."""
+
+    __tablename__ = "idempotency_records"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))  # SHA-256 of method, path and body
+    owner: Mapped[str] = mapped_column(String(100))  # id of the process that answers
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class AuditEntry(Record):
+    """Who did what to which object. Never changed, never deleted by the API."""
+
+    __tablename__ = "audit"
+
+    actor: Mapped[str] = mapped_column(String(100))  # id of an API key, subject of a token, or `local`
+    action: Mapped[str] = mapped_column(String(64))  # operation id of the API
+    object_id: Mapped[str | None] = mapped_column(String(100))
+    request_id: Mapped[str] = mapped_column(String(128))
+    status: Mapped[int]
+
+
+class Process(Base):
+    """A gateway or worker that is alive: its `beat_at` moves. Who has lost its row, or its token, must stop working."""
+
+    __tablename__ = "processes"
+
+    id: Mapped[str] = mapped_column(String(100), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # gateway | worker
+    token: Mapped[str] = mapped_column(String(64))  # new at each start, so that two with one id find out
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    beat_at: Mapped[datetime] = mapped_column(index=True)
