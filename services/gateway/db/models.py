@@ -60,6 +60,8 @@ class Tenant(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
     webhook_secret: Mapped[str] = mapped_column(String(100))  # whsec_ and base64, as Standard Webhooks has it
+    webhook_old_secret: Mapped[str | None] = mapped_column(String(100))  # messages carry its signature, too,
+    webhook_old_secret_until: Mapped[datetime | None]  # until then
     disabled_at: Mapped[datetime | None]
 
 

@@ -98,6 +98,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("limits", sa.JSON(), nullable=False),
         sa.Column("webhook_secret", sa.String(length=100), nullable=False),
+        sa.Column("webhook_old_secret", sa.String(length=100), nullable=True),
+        sa.Column("webhook_old_secret_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
