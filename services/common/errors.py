@@ -43,6 +43,8 @@ REASONS: Final[Mapping[str, Reason]] = {
     "MEDIA_CHECKSUM_MISMATCH": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "The stored file has changed"),
     # the caller may not
     "UNAUTHENTICATED": Reason(grpc.StatusCode.UNAUTHENTICATED, 401, "The request is not authenticated"),
+    "INSUFFICIENT_SCOPE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The key does not have the scope"),
+    "TENANT_DISABLED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The tenant is disabled"),
     "ORIGIN_REFUSED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Another site may not use this server"),
     "CONSENT_REQUIRED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Consent is missing"),
     "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),

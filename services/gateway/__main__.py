@@ -11,10 +11,6 @@ from services.gateway.settings import GatewaySettings
 
 def main() -> int:
     settings = GatewaySettings()
-    refusal = settings.refusal_to_listen()
-    if refusal is not None:
-        print(refusal, file=sys.stderr)
-        return 2
     with tempfile.TemporaryDirectory(prefix="likeness-metrics-") as metrics_dir:
         if settings.workers > 1:
             # Read by prometheus_client when it is imported, hence the imports below.

@@ -11,6 +11,7 @@ from flask import Request, Response, request
 
 from services.common.errors import LikenessError
 from services.gateway import live_wire
+from services.gateway.accounts import SOCKET_PROTOCOL, register_authentication
 from services.gateway.api import consents, docs, faces, health, jobs, live, media, models, speech, swaps, voices
 from services.gateway.api.fields import current_gateway
 from services.gateway.context import open_gateway
@@ -84,6 +85,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
         "receive_bytes": 64 * 1024,
         "max_message_size": live_wire.MAX_MESSAGE_BYTES,
         "ping_interval": PING_INTERVAL_S,
+        "subprotocols": [SOCKET_PROTOCOL],
     }
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     if settings.is_loopback:
@@ -91,6 +93,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
         app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]"]
     register_telemetry(app)
     app.before_request(_refuse_other_sites)
+    register_authentication(app)
     app.before_request(_allow_films)
     app.after_request(_add_security_headers)
     register_problems(app)

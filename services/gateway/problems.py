@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from apiflask import APIFlask, HTTPError
-from flask import Response, json, request
+from flask import Response, g, json, request
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
@@ -90,7 +90,20 @@ def problem_response(error: LikenessError, errors: list[FieldError] | None = Non
     if status in (429, 503):
         wait_s = DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
         response.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    challenge = _challenge(error)
+    if challenge is not None:
+        response.headers["WWW-Authenticate"] = challenge
     return response
+
+
+def _challenge(error: LikenessError) -> str | None:
+    """How to authenticate (RFC 6750, 3): without an error code when the request made no attempt."""
+    if error.reason == "INSUFFICIENT_SCOPE":
+        return f'Bearer realm="likeness", error="insufficient_scope", scope="{g.get("scopes_needed", "")}"'
+    if error.reason != "UNAUTHENTICATED":
+        return None
+    attempted = "Authorization" in request.headers
+    return 'Bearer realm="likeness"' + (', error="invalid_token"' if attempted else "")
 
 
 def register_problems(app: APIFlask) -> None:

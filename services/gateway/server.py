@@ -13,6 +13,7 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from services.common.logs import configure_logging
+from services.gateway.accounts.bootstrap import make_bootstrap_key, refusal_to_listen
 from services.gateway.context import open_gateway
 from services.gateway.db import SchemaVersionError
 from services.gateway.film_jobs import forget_unfinished
@@ -82,6 +83,15 @@ def serve(settings: GatewaySettings) -> int:
         gateway = open_gateway(settings)
     except SchemaVersionError as error:
         print(error, file=sys.stderr)
+        return 2
+    try:
+        make_bootstrap_key(gateway)
+        refusal = refusal_to_listen(gateway)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal is not None:
+        gateway.close()
+        print(refusal, file=sys.stderr)
         return 2
     if gateway.database.url.get_backend_name() == "sqlite":  # one machine, so that no other gateway works on these jobs
         orphans = fail_orphans(gateway.database)

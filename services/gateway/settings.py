@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from services.common.settings import CommonSettings
+
+OidcAlgorithm = Literal["RS256", "ES256", "EdDSA"]  # signatures that only the issuer can make; never none, never HS*
 
 
 class GatewaySettings(CommonSettings):
@@ -15,8 +18,45 @@ class GatewaySettings(CommonSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     http_port: int = Field(default=8000, ge=0, le=65535)
+    auth: Literal["auto", "keys"] = Field(
+        default="auto",
+        description="auto: on loopback no key is needed, elsewhere one is. keys: always.",
+    )
     allow_unauthenticated: bool = Field(
-        default=False, description="This version has no API keys: listening beyond loopback lets everybody in."
+        default=False, description="With auth=auto, no key is needed anywhere: something in front asks who is there."
+    )
+    bootstrap_key: str = Field(
+        default="", description="An API key of the local tenant with all scopes, made at the start when it is absent."
+    )
+    oidc_issuer: str = Field(default="", description="Takes JSON web tokens of this issuer, too; empty: API keys only.")
+    oidc_audience: str = Field(default="", description="Which the tokens must name; needed with an issuer.")
+    oidc_jwks_url: str = Field(default="", description="Where the issuer's keys are; empty: as its discovery says.")
+    oidc_algorithms: tuple[OidcAlgorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
+    oidc_tenant_claim: str = Field(default="tenant", min_length=1, description="Claim with the id of the tenant.")
+    oidc_scope_claim: str = Field(
+        default="scope", min_length=1, description="Claim with the scopes, as a list or separated by spaces."
+    )
+    requests_per_minute: int = Field(
+        default=6000, ge=0, description="Of each key, unless its tenant's limits say otherwise; 0 is without limit."
+    )
+    concurrent_jobs: int = Field(
+        default=100,
+        ge=0,
+        description="Of each tenant, queued and processing, without items of batches; 0: no limit.",
+    )
+    media_ttl_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Age at which files are deleted, unless the tenant's limits say otherwise; 0: never.",
+    )
+    failed_attempts_per_minute: int = Field(
+        default=30, ge=1, description="Requests with wrong or without credentials that an address may make."
+    )
+    rate_limit_storage: str = Field(
+        default="memory://", description="Where requests are counted: memory:// of each process, or redis://host:port."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Origins whose pages may use the API, such as https://app.example.org; * is any."
     )
     workers: int = Field(default=1, ge=1, description="gunicorn processes.")
     threads: int = Field(default=16, ge=1, description="Requests handled at the same time by each process.")
@@ -43,6 +83,21 @@ class GatewaySettings(CommonSettings):
     segment_seconds: float = Field(default=5.0, gt=0, description="Length of a segment.")
     segment_deadline_s: float = Field(default=600.0, gt=0, description="Of one attempt at a segment.")
     segment_attempts: int = Field(default=6, ge=1, description="How often a segment is tried while stages fail.")
+    job_watchers: int = Field(
+        default=6,
+        ge=0,
+        description="Connections of each process that wait for jobs: events, and Prefer: wait. Half of the threads at "
+        "most.",
+    )
+    batch_items: int = Field(default=10_000, ge=1, description="Items of a batch.")
+    max_batch_bytes: int = Field(default=50 * 1024 * 1024, gt=0, description="Of a batch's file.")
+    webhook_timeout_s: float = Field(default=10.0, gt=0, description="Of one attempt to deliver a webhook.")
+    webhook_http_hosts: tuple[str, ...] = Field(
+        default=(), description="Hosts to which webhooks may go without TLS; their addresses must be public still."
+    )
+    webhook_allow_loopback: bool = Field(
+        default=False, description="Webhooks may go to this machine itself, also without TLS; for development."
+    )
     live_sessions: int = Field(default=4, ge=0, description="Live swaps at the same time in each process; 0: none.")
     consent_interval_s: float = Field(default=2.0, gt=0, description="How often running work looks at its consents.")
     complete_below_characters: int = Field(
@@ -76,12 +131,7 @@ class GatewaySettings(CommonSettings):
         except ValueError:
             return False
 
-    def refusal_to_listen(self) -> str | None:
-        """Why these settings must not be served, or None when they may."""
-        if self.is_loopback or self.allow_unauthenticated:
-            return None
-        return (
-            f"LIKENESS_HOST={self.host} would let anyone on the network clone voices and swap faces: this version has "
-            "no API keys. Keep LIKENESS_HOST=127.0.0.1, or put your own authentication in front and set "
-            "LIKENESS_ALLOW_UNAUTHENTICATED=true."
-        )
+    @property
+    def is_open(self) -> bool:
+        """Whether requests without credentials are those of the local tenant."""
+        return self.auth == "auto" and (self.is_loopback or self.allow_unauthenticated)

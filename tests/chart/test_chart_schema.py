@@ -105,7 +105,7 @@ def test_impossible_combinations_say_what_to_set(chart: helm.Chart, expression: 
 
 
 MANAGED = {"data_dir", "models_dir", "metrics_host", "metrics_port", "host", "port", "http_port", "database_url"}
-MANAGED |= {"allow_unauthenticated"} | {f"{stage}_target" for stage in STAGES}
+MANAGED |= {"allow_unauthenticated", "bootstrap_key"} | {f"{stage}_target" for stage in STAGES}
 MANAGED |= {name for name in CommonSettings.model_fields if name.startswith("store_")}
 
 

@@ -134,17 +134,16 @@ def test_orphans_are_failed_and_finished_jobs_are_not(database: Database) -> Non
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_is_served_without_more(host: str) -> None:
-    assert GatewaySettings(host=host).refusal_to_listen() is None
+def test_on_loopback_no_key_is_needed_unless_asked_for(host: str) -> None:
+    assert GatewaySettings(host=host).is_open
+    assert not GatewaySettings(host=host, auth="keys").is_open
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "likeness.example"])
-def test_other_addresses_need_a_yes(host: str) -> None:
-    refusal = GatewaySettings(host=host).refusal_to_listen()
-    assert refusal is not None
-    assert host in refusal
-    assert "LIKENESS_ALLOW_UNAUTHENTICATED" in refusal
-    assert GatewaySettings(host=host, allow_unauthenticated=True).refusal_to_listen() is None
+def test_elsewhere_a_key_is_needed_unless_something_in_front_asks(host: str) -> None:
+    assert not GatewaySettings(host=host).is_open
+    assert GatewaySettings(host=host, allow_unauthenticated=True).is_open
+    assert not GatewaySettings(host=host, allow_unauthenticated=True, auth="keys").is_open
 
 
 def test_database_lies_in_the_data_folder_unless_told_otherwise(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from apiflask import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from services.gateway.accounts import Scope, needs
 from services.gateway.api.fields import (
     JsonBody,
     LongText,
@@ -95,11 +96,13 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
     bp = APIBlueprint(f"{subject}_consents", __name__, url_prefix=path, tag=tag)
     of_subject = Consent.subject == subject
     what = f"{subject} consent"
+    scope: Scope = "voices" if subject == "voice" else "faces"
 
     @bp.post("")
     @bp.input(ConsentIn, arg_name="body")
     @bp.output(ConsentOut, status_code=201)
     @bp.doc(summary=f"Record a {what}", operation_id=f"create_{subject}_consent")
+    @needs(scope)
     def create(body: ConsentIn) -> ConsentOut:
         consent = Consent(
             id=new_id("cons"),
@@ -121,6 +124,7 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
     @bp.input(PageQuery, location="query", arg_name="page")
     @bp.output(PageOut[ConsentOut])
     @bp.doc(summary=f"List {what}s", operation_id=f"list_{subject}_consents")
+    @needs("read", scope)
     def list_page(page: PageQuery) -> dict[str, Any]:
         with current_gateway().database.session() as session:
             found = get_page(session, Consent, current_tenant(), of_subject, after=page.after, limit=page.limit)
@@ -130,6 +134,7 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
     @bp.output(ConsentOut)
     @bp.doc(summary=f"Get a {what}", operation_id=f"get_{subject}_consent")
     @fails_with("NOT_FOUND")
+    @needs("read", scope)
     def get_one(consent_id: str) -> ConsentOut:
         with current_gateway().database.session() as session:
             return show_consent(find(session, Consent, current_tenant(), consent_id, of_subject, what=what))
@@ -142,6 +147,7 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
         operation_id=f"revoke_{subject}_consent",
     )
     @fails_with("NOT_FOUND")
+    @needs(scope)
     def revoke(consent_id: str) -> ConsentOut:
         with current_gateway().database.session() as session:
             consent = find(session, Consent, current_tenant(), consent_id, of_subject, what=what)

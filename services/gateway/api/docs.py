@@ -10,6 +10,7 @@ from flask import Response, current_app
 from markupsafe import escape
 
 from services.common.errors import REASONS, LikenessError
+from services.gateway.accounts import public
 
 bp = APIBlueprint("pages", __name__, enable_openapi=False)
 _POLICY: Final = (
@@ -19,21 +20,25 @@ _POLICY: Final = (
 
 
 @bp.get("/")
+@public
 def workbench() -> Response:
     return _page("index.html")
 
 
 @bp.get("/live")
+@public
 def live_page() -> Response:
     return _page("live.html")
 
 
 @bp.get("/docs")
+@public
 def api_docs() -> Response:
     return _page("docs.html")
 
 
 @bp.get("/problems/<name>")
+@public
 def problem(name: str) -> Response:
     row = REASONS.get(name.upper().replace("-", "_"))
     if row is None:

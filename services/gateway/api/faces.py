@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.gateway.accounts import needs
 from services.gateway.api.fields import (
     Deleted,
     FormBody,
@@ -110,6 +111,7 @@ def show_face(face: Face) -> FaceOut:
     operation_id="create_face",
 )
 @fails_with("ALREADY_EXISTS", "FACE_NOT_FOUND", "FACE_MISMATCH", "MODEL_INVALID", *CONSENT, *MEDIA, *STAGE)
+@needs("faces")
 def create_face(body: FaceIn) -> FaceOut:
     order = FaceOrder(
         name=body.name, consent_id=body.consent, pictures=[picture.read() for picture in body.picture or ()]
@@ -121,6 +123,7 @@ def create_face(body: FaceIn) -> FaceOut:
 @bp.input(PageQuery, location="query", arg_name="page")
 @bp.output(PageOut[FaceOut])
 @bp.doc(summary="List faces", operation_id="list_faces")
+@needs("read", "faces")
 def list_faces(page: PageQuery) -> dict[str, Any]:
     with current_gateway().database.session() as session:
         found = get_page(session, Face, current_tenant(), after=page.after, limit=page.limit)
@@ -131,6 +134,7 @@ def list_faces(page: PageQuery) -> dict[str, Any]:
 @bp.output(FaceOut)
 @bp.doc(summary="Get a face by id or name", operation_id="get_face")
 @fails_with("NOT_FOUND")
+@needs("read", "faces")
 def get_face(face: str) -> FaceOut:
     with current_gateway().database.session() as session:
         return show_face(find_named(session, Face, current_tenant(), face, what="face"))
@@ -140,6 +144,7 @@ def get_face(face: str) -> FaceOut:
 @bp.output(Deleted)
 @bp.doc(summary="Delete a face and its pictures", operation_id="delete_face")
 @fails_with("NOT_FOUND")
+@needs("faces")
 def delete_face(face: str) -> dict[str, Any]:
     gateway, tenant = current_gateway(), current_tenant()
     with gateway.database.session() as session:

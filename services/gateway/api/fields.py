@@ -10,8 +10,9 @@ from flask import current_app
 from pydantic import AfterValidator as After
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from services.gateway.accounts import current_principal
 from services.gateway.context import Gateway
-from services.gateway.db import LOCAL_TENANT, Page
+from services.gateway.db import Page
 from services.gateway.db.models import Record
 
 # Text that has at least one visible character and no NUL, which PostgreSQL cannot keep.
@@ -116,5 +117,5 @@ def current_gateway() -> Gateway:
 
 
 def current_tenant() -> str:
-    """Whose request this is. There are no accounts yet, hence one tenant."""
-    return LOCAL_TENANT
+    """Whose request this is."""
+    return current_principal().tenant

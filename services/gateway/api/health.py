@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.common.errors import LikenessError
+from services.gateway.accounts import public
 from services.gateway.api.fields import current_gateway, inline_schema
 from services.gateway.context import Gateway
 from services.gateway.stages import SERVICE_NAMES
@@ -53,6 +54,7 @@ _METRICS_RESPONSES: Final[Any] = {
 @bp.get("/healthz")
 @bp.output(HealthOut)
 @bp.doc(summary="Is the process alive", operation_id="get_health")
+@public
 def healthz() -> HealthOut:
     return HealthOut()
 
@@ -63,6 +65,7 @@ def healthz() -> HealthOut:
     operation_id="get_readiness",
     responses=_READY_RESPONSES,
 )
+@public
 def readyz() -> tuple[dict[str, object], int]:
     checks = run_checks(current_gateway())
     ready = all(check.ok for check in checks.values())
@@ -76,6 +79,7 @@ def readyz() -> tuple[dict[str, object], int]:
     operation_id="get_metrics",
     responses=_METRICS_RESPONSES,
 )
+@public
 def metrics() -> Response:
     return metrics_page()
 

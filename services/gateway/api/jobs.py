@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement
 
 from services.common.errors import LikenessError
+from services.gateway.accounts import needs
 from services.gateway.api.fields import (
     PageOut,
     PageQuery,
@@ -98,6 +99,7 @@ def cancel_record(job_id: str, *conditions: ColumnElement[bool], what: str) -> J
 @bp.input(PageQuery, location="query", arg_name="page")
 @bp.output(PageOut[JobOut])
 @bp.doc(summary="List jobs", operation_id="list_jobs")
+@needs("read", "jobs")
 def list_jobs(page: PageQuery) -> dict[str, Any]:
     with current_gateway().database.session() as session:
         found = get_page(session, Job, current_tenant(), after=page.after, limit=page.limit)
@@ -112,6 +114,7 @@ def list_jobs(page: PageQuery) -> dict[str, Any]:
     operation_id="get_job",
 )
 @fails_with("NOT_FOUND")
+@needs("read", "jobs")
 def get_job(job_id: str) -> JobOut:
     with current_gateway().database.session() as session:
         return show_job(find(session, Job, current_tenant(), job_id, what="job"))
@@ -126,5 +129,6 @@ def get_job(job_id: str) -> JobOut:
     operation_id="cancel_job",
 )
 @fails_with("NOT_FOUND", "NOT_CANCELABLE")
+@needs("jobs")
 def cancel_one(job_id: str) -> JobOut:
     return show_job(cancel_record(job_id, what="job"))

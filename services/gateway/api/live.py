@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 
 from services.common.errors import LikenessError
+from services.gateway.accounts import needs
 from services.gateway.api.fields import Identifier, current_gateway, current_tenant
 from services.gateway.api.scope import current_request_id
 from services.gateway.api.swap_form import AssignmentIn, Threshold
@@ -90,6 +91,7 @@ def _without_compression() -> None:
 
 
 @sock.route("/v1/swaps/live", bp=bp)  # type: ignore[untyped-decorator]
+@needs("swaps")
 def live(ws: Any) -> None:
     """Setup, then frames, until one side closes. A failure is told as a problem, then the connection is closed."""
     gateway = current_gateway()

@@ -10,6 +10,7 @@ from flask import Response, request
 from werkzeug.wsgi import FileWrapper
 
 from services.common.store import fetch_reference
+from services.gateway.accounts import needs
 from services.gateway.api.fields import current_gateway, current_tenant
 from services.gateway.api.reasons import fails_with
 from services.gateway.db import Media, find
@@ -41,6 +42,7 @@ _RESPONSES: Final[Any] = {
     responses=_RESPONSES,
 )
 @fails_with("NOT_FOUND", "RANGE_NOT_SATISFIABLE", "MEDIA_CHECKSUM_MISMATCH", "STORE_UNAVAILABLE")
+@needs("read", "media")
 def get_media(media_id: str) -> Response:
     gateway = current_gateway()
     with gateway.database.session() as session:

@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from pydantic import BaseModel
 
 from services.common.errors import LikenessError
+from services.gateway.accounts import needs
 from services.gateway.api.reasons import fails_with
 
 DEFAULT_MODEL: Final = "likeness-1"
@@ -39,6 +40,7 @@ def _all_models() -> dict[str, Any]:
 @bp.get("/models")
 @bp.output(ModelsOut)
 @bp.doc(summary="List models", operation_id="list_models")
+@needs()
 def list_models() -> dict[str, Any]:
     return _all_models()
 
@@ -46,6 +48,7 @@ def list_models() -> dict[str, Any]:
 @bp.get("/audio/models")
 @bp.output(ModelsOut)
 @bp.doc(summary="List speech models", operation_id="list_audio_models")
+@needs()
 def list_audio_models() -> dict[str, Any]:
     return _all_models()
 
@@ -54,6 +57,7 @@ def list_audio_models() -> dict[str, Any]:
 @bp.output(ModelOut)
 @bp.doc(summary="Get a model", operation_id="get_model")
 @fails_with("NOT_FOUND")
+@needs()
 def get_model(model: str) -> dict[str, Any]:
     if model not in MODEL_IDS:
         raise LikenessError("NOT_FOUND", f"There is no model {model!r}; there are {', '.join(MODEL_IDS)}.")

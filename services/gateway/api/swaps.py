@@ -10,6 +10,7 @@ from flask import request
 from pydantic import BaseModel, Field
 
 from services.common.errors import LikenessError
+from services.gateway.accounts import needs
 from services.gateway.api.faces import Box
 from services.gateway.api.fields import current_gateway, current_tenant, inline_schema, unix_seconds
 from services.gateway.api.jobs import JobError, Progress, cancel_record
@@ -127,6 +128,7 @@ _ACCEPTED: Final[Any] = {
     *MEDIA,
     *STAGE,
 )
+@needs("swaps")
 def create_swap(body: SwapIn) -> Any:
     if (body.target is None) == (body.target_media is None):
         detail = "Give one target: either a picture or a film, or the id of media that are here."
@@ -160,6 +162,7 @@ def create_swap(body: SwapIn) -> Any:
 @bp.output(SwapOut)
 @bp.doc(summary="Get a swap", description="With its progress while it is `processing`.", operation_id="get_swap")
 @fails_with("NOT_FOUND")
+@needs("read", "swaps")
 def get_swap(swap_id: str) -> SwapOut:
     with current_gateway().database.session() as session:
         return show_swap(find(session, Job, current_tenant(), swap_id, Job.kind == "swap", what="swap"))
@@ -173,6 +176,7 @@ def get_swap(swap_id: str) -> SwapOut:
     operation_id="cancel_swap",
 )
 @fails_with("NOT_FOUND", "NOT_CANCELABLE")
+@needs("swaps", "jobs")
 def cancel_swap(swap_id: str) -> SwapOut:
     return show_swap(cancel_record(swap_id, Job.kind == "swap", what="swap"))
 

@@ -9,6 +9,7 @@ from apiflask.fields import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from services.gateway.accounts import needs
 from services.gateway.api.fields import (
     Deleted,
     FormBody,
@@ -130,6 +131,7 @@ def show_voice(voice: Voice) -> VoiceOut:
     operation_id="create_voice",
 )
 @fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", *CONSENT, *MEDIA, *STAGE)
+@needs("voices")
 def create_voice(body: VoiceIn) -> VoiceOut:
     uploads, field = (body.file, "file") if body.file else (body.audio_sample, "audio_sample")
     order = VoiceOrder(
@@ -147,6 +149,7 @@ def create_voice(body: VoiceIn) -> VoiceOut:
 @bp.input(PageQuery, location="query", arg_name="page")
 @bp.output(PageOut[VoiceOut])
 @bp.doc(summary="List voices", operation_id="list_voices")
+@needs("read", "voices")
 def list_voices(page: PageQuery) -> dict[str, Any]:
     with current_gateway().database.session() as session:
         found = get_page(session, Voice, current_tenant(), after=page.after, limit=page.limit)
@@ -157,6 +160,7 @@ def list_voices(page: PageQuery) -> dict[str, Any]:
 @bp.output(VoiceOut)
 @bp.doc(summary="Get a voice by id or name", operation_id="get_voice")
 @fails_with("NOT_FOUND")
+@needs("read", "voices")
 def get_voice(voice: str) -> VoiceOut:
     with current_gateway().database.session() as session:
         return show_voice(find_named(session, Voice, current_tenant(), voice, what="voice"))
@@ -166,6 +170,7 @@ def get_voice(voice: str) -> VoiceOut:
 @bp.output(Deleted)
 @bp.doc(summary="Delete a voice and its recording", operation_id="delete_voice")
 @fails_with("NOT_FOUND")
+@needs("voices")
 def delete_voice(voice: str) -> dict[str, Any]:
     gateway, tenant = current_gateway(), current_tenant()
     with gateway.database.session() as session:

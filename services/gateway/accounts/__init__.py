@@ -1,0 +1,18 @@
+"""Who asks, and what they may: tenants, keys, tokens, scopes, limits."""
+
+from services.gateway.accounts.authentication import SOCKET_PROTOCOL, current_principal, register_authentication
+from services.gateway.accounts.marks import needs, public, scopes_needed
+from services.gateway.accounts.principal import SCOPES, Limits, Principal, Scope
+
+__all__ = [
+    "SCOPES",
+    "SOCKET_PROTOCOL",
+    "Limits",
+    "Principal",
+    "Scope",
+    "current_principal",
+    "needs",
+    "public",
+    "register_authentication",
+    "scopes_needed",
+]

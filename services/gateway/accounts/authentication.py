@@ -1,0 +1,69 @@
+"""Before every request: who asks, and whether the view is for them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from apiflask import APIFlask
+from flask import current_app, g, request
+
+from services.common.errors import LikenessError
+from services.gateway.accounts.key_records import principal_of_key, principal_of_local
+from services.gateway.accounts.marks import public, scopes_needed
+from services.gateway.accounts.principal import Principal
+from services.gateway.accounts.secrets import KEY_MARK
+from services.gateway.context import Gateway
+
+SOCKET_PROTOCOL = "likeness.live"
+SOCKET_KEY_PROTOCOL = "likeness.key."
+
+
+def register_authentication(app: APIFlask) -> None:
+    """Pages are for everybody; every other view asks who is there."""
+    for endpoint in ("static", "openapi.spec"):
+        if endpoint in app.view_functions:
+            app.view_functions[endpoint] = public(app.view_functions[endpoint])
+    app.before_request(_authenticate)
+
+
+def current_principal() -> Principal:
+    """Who made this request. Only in views that are not public."""
+    return cast(Principal, g.principal)
+
+
+def _authenticate() -> None:
+    if request.endpoint is None:
+        return
+    needed = scopes_needed(current_app.view_functions[request.endpoint])
+    if needed is None or request.method == "OPTIONS":
+        return
+    principal = g.principal = _identify(current_app.extensions["likeness"])
+    if needed and principal.scopes.isdisjoint(needed):
+        wanted = " or ".join(f"`{scope}`" for scope in needed)
+        g.scopes_needed = " ".join(needed)
+        raise LikenessError("INSUFFICIENT_SCOPE", f"This needs the scope {wanted}, which the key does not have.")
+
+
+def _identify(gateway: Gateway) -> Principal:
+    credential = _credential()
+    is_open = gateway.settings.is_open
+    if credential is not None and credential.startswith(KEY_MARK):
+        return principal_of_key(gateway, credential)
+    if is_open:
+        # Clients that insist on sending a key send "unused", and what stands in front may send what is its own.
+        return principal_of_local(gateway)
+    if credential is None:
+        raise LikenessError("UNAUTHENTICATED", "Send an API key as `Authorization: Bearer lk_...`.")
+    raise LikenessError("UNAUTHENTICATED", "The credential is not an API key, which looks like lk_..._... .")
+
+
+def _credential() -> str | None:
+    """The bearer token. Browsers cannot set headers of a WebSocket and name it as one of the subprotocols."""
+    kind, _, token = request.headers.get("Authorization", "").strip().partition(" ")
+    if kind.lower() == "bearer" and token.strip():
+        return token.strip()
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+            if protocol.strip().startswith(SOCKET_KEY_PROTOCOL):
+                return protocol.strip().removeprefix(SOCKET_KEY_PROTOCOL)
+    return None

@@ -1,0 +1,48 @@
+"""The one who asks: of which tenant, as whom, with which scopes, within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from services.gateway.db import LOCAL_TENANT
+from services.gateway.settings import GatewaySettings
+
+Scope = Literal["read", "voices", "faces", "speech", "swaps", "jobs", "media", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+LOCAL_ACTOR: Final = "local"  # in the audit: somebody on this machine, who needs no key
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a tenant may take; None is without limit.
+
+    requests_per_minute holds for each key, concurrent_jobs and media_ttl_days for the whole tenant.
+    """
+
+    requests_per_minute: int | None
+    concurrent_jobs: int | None
+    media_ttl_days: float | None
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, own: Mapping[str, Any]) -> Limits:
+        """The settings', with what the tenant's record says instead; 0 is without limit."""
+        names = ("requests_per_minute", "concurrent_jobs", "media_ttl_days")
+        return cls(*(own.get(name, getattr(settings, name)) or None for name in names))
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who made the request. `actor` is the id of a key, the subject of a token, or `local`."""
+
+    tenant: str
+    actor: str
+    scopes: frozenset[Scope]
+    key_id: str | None
+    limits: Limits
+
+    @property
+    def is_operator(self) -> bool:
+        """Administrators of the tenant that is there from the beginning look after all others."""
+        return self.tenant == LOCAL_TENANT and "admin" in self.scopes
