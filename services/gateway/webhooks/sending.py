@@ -17,6 +17,7 @@ from services.gateway.webhooks.addresses import AddressRefusedError, check_webho
 
 MAX_ANSWER_BYTES: Final = 4096  # of which the beginning is kept as what went wrong
 SHOWN_BYTES: Final = 200
+_OWN_HEADERS: Final = {"Content-Type": "application/json", "User-Agent": "Likeness-Webhooks"}
 _GONE: Final = 410
 
 
@@ -39,7 +40,11 @@ def post(url: str, body: str, headers: Mapping[str, str], settings: GatewaySetti
             ssl_context=_ssl_context(), network_backend=backend, retries=0, http1=True, http2=False
         ) as pool:
             timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
-            sent = {"Content-Type": "application/json", "User-Agent": "Likeness-Webhooks/1", **headers}
+            sent: dict[bytes | str, bytes | str] = {
+                "Content-Type": "application/json",
+                "User-Agent": "Likeness-Webhooks",
+            }
+            sent.update(headers)
             with pool.stream(
                 "POST", url, headers=sent, content=body.encode(), extensions={"timeout": timeouts}
             ) as answer:
