@@ -50,9 +50,13 @@ REASONS: Final[Mapping[str, Reason]] = {
     "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),
     "NOT_FOUND": Reason(grpc.StatusCode.NOT_FOUND, 404, "There is no such object"),
     "ALREADY_EXISTS": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The object exists already"),
+    "NOT_RETRYABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be retried"),
+    "IDEMPOTENCY_IN_FLIGHT": Reason(grpc.StatusCode.ABORTED, 409, "The first request with this key is still running"),
+    "IDEMPOTENCY_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The key was used for another request"),
     "NOT_CANCELABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be cancelled"),
     # the server cannot, now
     "QUEUE_FULL": Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "Too many requests are waiting"),
+    "RATE_LIMITED": Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "Too many requests"),
     "STAGE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "A stage cannot be reached"),
     "MODEL_LOADING": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The model is still loading"),
     "DRAINING": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The server is shutting down"),

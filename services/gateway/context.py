@@ -9,7 +9,9 @@ from services.common.errors import LikenessError
 from services.common.store import ObjectStore, open_store
 from services.gateway.background import Background
 from services.gateway.db import Database
-from services.gateway.jobs import end_job
+from services.gateway.ids import new_id
+from services.gateway.jobs import JobQueue, end_job
+from services.gateway.jobs.tables import prepare_tables
 from services.gateway.settings import GatewaySettings
 from services.gateway.stages import Stages
 
@@ -23,7 +25,10 @@ class Gateway:
     store: ObjectStore
     stages: Stages
     background: Background
+    queue: JobQueue
+    process_id: str
     live_places: threading.Semaphore
+    watcher_places: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def begin_to_stop(self) -> None:
@@ -37,6 +42,7 @@ class Gateway:
         for job_id in self.background.close(why):
             end_job(self.database, job_id, "failed", figures={}, error=why)
         self.stages.close()
+        self.queue.close()
         self.database.close()
 
 
@@ -48,11 +54,15 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
     """
     database = Database(settings.resolved_database_url)
     database.migrate()
+    prepare_tables(database)
     return Gateway(
         settings,
         database,
         open_store(settings),
         Stages(settings),
-        Background(settings.film_workers, settings.film_queue_size),
+        Background(settings.worker_jobs, settings.job_queue_size),
+        JobQueue(settings, database),
+        new_id("gateway"),
         threading.Semaphore(settings.live_sessions),
+        threading.Semaphore(min(settings.job_watchers, settings.threads // 2)),
     )

@@ -16,6 +16,13 @@ class Cancellable(Protocol):
     def cancel(self) -> object: ...
 
 
+class HandedOver(BaseException):
+    """The work goes on in another process, or will: whoever has it here lets it go and writes nothing.
+
+    Not an Exception, so that nothing takes it for a failure of the work.
+    """
+
+
 class Halt:
     """Whether a piece of work is to stop, and the calls that are to be cancelled then."""
 
@@ -23,12 +30,12 @@ class Halt:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._calls: set[Cancellable] = set()
-        self._why: LikenessError | None = None
+        self._why: LikenessError | HandedOver | None = None
 
-    def stop(self, why: LikenessError) -> None:
-        """Stops the work; the first reason counts."""
+    def stop(self, why: LikenessError | HandedOver) -> None:
+        """Stops the work. The first reason counts, but that it is another's counts before all."""
         with self._lock:
-            if self._why is not None:
+            if self._why is not None and not isinstance(why, HandedOver):
                 return
             self._why = why
             self._stopped.set()
@@ -42,10 +49,11 @@ class Halt:
 
     def check(self) -> None:
         """Raises the reason, once there is one."""
-        if self._why is not None:
-            raise LikenessError(
-                self._why.reason, self._why.detail, field=self._why.field, retry_after_s=self._why.retry_after_s
-            )
+        why = self._why
+        if isinstance(why, LikenessError):
+            raise LikenessError(why.reason, why.detail, field=why.field, retry_after_s=why.retry_after_s)
+        if why is not None:
+            raise HandedOver(*why.args)
 
     def wait(self, seconds: float) -> None:
         """Sleeps that long; raises the reason as soon as there is one."""

@@ -62,9 +62,18 @@ def _record(
     gateway: Gateway, put: Callable[[str], StoredObject], *, tenant: str, content_type: str, purpose: Purpose
 ) -> Media:
     media_id = new_id("media")
-    file_name = f"{media_id}.{_SUFFIXES[content_type]}"
-    stored = put(f"media/{tenant}/{file_name}")
-    media = Media(
+    stored = put(f"media/{tenant}/{media_id}.{suffix_of(content_type)}")
+    media = media_record(stored, media_id, tenant=tenant, content_type=content_type, purpose=purpose)
+    with gateway.database.session() as session:
+        session.add(media)
+    return media
+
+
+def media_record(
+    stored: StoredObject, media_id: str, *, tenant: str, content_type: str, purpose: Purpose, job_id: str | None = None
+) -> Media:
+    """The record of a stored file, to be added in the transaction that publishes it."""
+    return Media(
         id=media_id,
         tenant=tenant,
         created_at=utc_now(),
@@ -73,11 +82,13 @@ def _record(
         size_bytes=stored.size_bytes,
         content_type=content_type,
         purpose=purpose,
-        file_name=file_name,
+        file_name=f"{media_id}.{suffix_of(content_type)}",
+        job_id=job_id,
     )
-    with gateway.database.session() as session:
-        session.add(media)
-    return media
+
+
+def suffix_of(content_type: str) -> str:
+    return _SUFFIXES[content_type]
 
 
 def withdraw(gateway: Gateway, media: Media) -> None:

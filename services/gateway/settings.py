@@ -40,9 +40,7 @@ class GatewaySettings(CommonSettings):
         default=6000, ge=0, description="Of each key, unless its tenant's limits say otherwise; 0 is without limit."
     )
     concurrent_jobs: int = Field(
-        default=100,
-        ge=0,
-        description="Of each tenant, queued and processing, without items of batches; 0: no limit.",
+        default=500, ge=0, description="Of each tenant, queued and processing, without items of batches; 0: no limit."
     )
     media_ttl_days: float = Field(
         default=0.0,
@@ -77,12 +75,42 @@ class GatewaySettings(CommonSettings):
     max_upload_bytes: int = Field(default=50 * 1024 * 1024, gt=0, description="Of a request without a film.")
     max_film_bytes: int = Field(default=1024**3, gt=0, description="Of a swap's request; films are kept on disk.")
     film_deadline_s: float = Field(default=6 * 3600.0, gt=0, description="Of a whole film, from its acceptance.")
-    film_workers: int = Field(default=2, ge=1, description="Films worked on at the same time by each process.")
-    film_queue_size: int = Field(default=8, ge=0, description="Films accepted and waiting beyond those worked on.")
     film_parallel_segments: int = Field(default=2, ge=1, description="Segments of a film that stages work on at once.")
     segment_seconds: float = Field(default=5.0, gt=0, description="Length of a segment.")
     segment_deadline_s: float = Field(default=600.0, gt=0, description="Of one attempt at a segment.")
-    segment_attempts: int = Field(default=6, ge=1, description="How often a segment is tried while stages fail.")
+    segment_attempts: int = Field(
+        default=6,
+        ge=1,
+        description="How often a segment may break off. Stages that are down or full are waited for, and not counted.",
+    )
+    speech_chunk_characters: int = Field(
+        default=600, ge=1, description="A queued speech is made in chunks of whole sentences, of this length at most."
+    )
+    speech_parallel_chunks: int = Field(default=2, ge=1, description="Chunks of a speech that stages work on at once.")
+    background_speech_deadline_s: float = Field(default=3600.0, gt=0, description="Of a queued speech.")
+    background_swap_deadline_s: float = Field(default=3600.0, gt=0, description="Of a queued picture.")
+    batch_deadline_s: float = Field(default=24 * 3600.0, gt=0, description="Of a whole batch.")
+    batch_parallel_items: int = Field(default=4, ge=1, description="Items of a batch that are worked on at once.")
+
+    worker_id: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="Of a worker, the same after a restart; empty: host name."
+    )
+    worker_jobs: int = Field(default=2, ge=1, description="Jobs that a worker does at the same time.")
+    tenant_parallel_jobs: int = Field(
+        default=4, ge=1, description="Jobs of a tenant that are worked on at once, unless its limits say otherwise."
+    )
+    job_queue_size: int = Field(default=1000, ge=0, description="Jobs that wait; further ones are refused.")
+    queue_poll_s: float = Field(default=0.2, gt=0, description="How often a worker looks for jobs.")
+    process_beat_s: float = Field(default=3.0, gt=0, description="How often a gateway or worker says that it is alive.")
+    process_stale_s: float = Field(
+        default=15.0, gt=0, description="Without a word for so long, it counts as gone: others take over its jobs."
+    )
+    failed_job_ttl_s: float = Field(
+        default=86400.0, ge=0, description="So long a failed or canceled job keeps what a retry needs."
+    )
+    job_ttl_days: float = Field(
+        default=0.0, ge=0, description="Ended jobs and their results are deleted after so many days; 0: never."
+    )
     job_watchers: int = Field(
         default=6,
         ge=0,

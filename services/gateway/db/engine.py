@@ -28,13 +28,13 @@ class SchemaVersionError(RuntimeError):
 class Database:
     """Engine and sessions. Made in each process for itself, after the fork."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, **engine_options: Any) -> None:
         self.url = make_url(url)
         if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         if self.url.drivername == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg")
-        self.engine: Engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+        self.engine: Engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite, **engine_options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _configure_sqlite)
 

@@ -1,0 +1,251 @@
+"""Job records: what was asked, how it goes, how it ended.
+
+A record has one life: queued -> processing -> succeeded | failed | canceled; work whose caller waits begins as
+`processing`. Every change is a compare-and-set on the state, in one transaction with the event that tells of it, so
+that of all who end a job one succeeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, update
+from sqlalchemy.orm import Session
+
+from services.common.errors import LikenessError
+from services.gateway.db import Database, Job, JobEvent
+from services.gateway.db.models import utc_now
+from services.gateway.ids import new_id
+from services.gateway.webhooks.outbox import enqueue_webhook
+
+JobKind = Literal["speech", "swap", "live", "batch"]
+JobState = Literal["queued", "processing", "succeeded", "failed", "canceled"]
+EventKind = Literal["state", "progress"]
+QUEUED: Final = "queued"
+RUNNING: Final = "processing"
+UNFINISHED: Final = (QUEUED, RUNNING)
+# Reasons for which work is called off rather than failed.
+CALLED_OFF: Final = frozenset(("CANCELLED", "CONSENT_REQUIRED", "CONSENT_NOT_LIVE"))
+
+
+@dataclass(frozen=True)
+class QueueOptions:
+    """How a job waits, beyond what it is about.
+
+    Attributes:
+        priority: lower is earlier among the jobs of a tenant, -1000 to 1000.
+        deadline_at: when it has failed unless it has ended; None: after the time that settings give its kind.
+        webhook_url: who is told when it ends.
+        batch_id, batch_index, custom_id: of an item of a batch, which is done with the batch and not enqueued.
+    """
+
+    priority: int = 0
+    deadline_at: datetime | None = None
+    webhook_url: str | None = None
+    batch_id: str | None = None
+    batch_index: int | None = None
+    custom_id: str | None = None
+
+
+PLAIN: Final = QueueOptions()
+
+
+def new_job(
+    *,
+    tenant: str,
+    kind: JobKind,
+    state: JobState,
+    request_id: str,
+    consent_id: str,
+    likeness_id: str,
+    parameters: dict[str, Any],
+    **more: Any,
+) -> Job:
+    """A record that is not in the database yet."""
+    return Job(
+        id=new_id("job"),
+        tenant=tenant,
+        created_at=utc_now(),
+        kind=kind,
+        state=state,
+        request_id=request_id,
+        consent_id=consent_id,
+        likeness_id=likeness_id,
+        parameters=parameters,
+        figures={},
+        **more,
+    )
+
+
+def start_job(
+    session: Session,
+    *,
+    tenant: str,
+    kind: JobKind,
+    request_id: str,
+    consent_id: str,
+    likeness_id: str,
+    parameters: dict[str, Any],
+    target_media_id: str | None = None,
+    owner: str | None = None,
+    in_background: bool = False,
+) -> Job:
+    """Adds the record of work that begins now, in this process, while somebody waits for it.
+
+    Args:
+        owner: id of the process; when that vanishes, the job is failed.
+        in_background: whether it has progress, and can be cancelled (a live swap).
+    """
+    job = new_job(
+        tenant=tenant,
+        kind=kind,
+        state=RUNNING,
+        request_id=request_id,
+        consent_id=consent_id,
+        likeness_id=likeness_id,
+        parameters=parameters,
+        target_media_id=target_media_id,
+        owner=owner,
+        started_at=utc_now(),
+        progress={"phase": "waiting"} if in_background else None,
+    )
+    session.add(job)
+    session.flush()
+    add_event(session, job.id, "state", {"status": RUNNING})
+    return job
+
+
+def begin_job(session: Session, job_id: str, *, workflow_id: str | None, owner: str) -> bool:
+    """Marks a queued job as being worked on, or one whose worker vanished as another's; False when it has ended."""
+    mine = (Job.workflow_id == workflow_id,) if workflow_id is not None else ()
+    was_waiting = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state == QUEUED, *mine)
+        .values(state=RUNNING, started_at=utc_now(), owner=owner)
+    )
+    if _changed(was_waiting):
+        add_event(session, job_id, "state", {"status": RUNNING})
+        return True
+    goes_on = update(Job).where(Job.id == job_id, Job.state == RUNNING, *mine).values(owner=owner)
+    return _changed(session.execute(goes_on))
+
+
+def end_job(
+    database: Database,
+    job_id: str,
+    state: JobState,
+    *,
+    figures: dict[str, Any],
+    error: LikenessError | None = None,
+    media_id: str | None = None,
+    target_media_id: str | None = None,
+) -> bool:
+    """Writes how a job ended. One that has ended keeps its first end; whether this was it."""
+    with database.session() as session:
+        return end_job_in(
+            session, job_id, state, figures=figures, error=error, media_id=media_id, target_media_id=target_media_id
+        )
+
+
+def end_job_in(
+    session: Session,
+    job_id: str,
+    state: JobState,
+    *,
+    figures: dict[str, Any],
+    error: LikenessError | None = None,
+    workflow_id: str | None = None,
+    **values: Any,
+) -> bool:
+    """The same in the caller's transaction, to be committed together with what it says.
+
+    Args:
+        workflow_id: the end counts only while this execution is the job's.
+        values: further columns of the record.
+    """
+    conditions: list[ColumnElement[bool]] = [Job.id == job_id, Job.state.in_(UNFINISHED)]
+    if workflow_id is not None:
+        conditions.append(Job.workflow_id == workflow_id)
+    values |= {"state": state, "finished_at": utc_now(), "figures": figures, "error": describe_error(error)}
+    if not _changed(session.execute(update(Job).where(*conditions).values(**values))):
+        return False
+    add_event(session, job_id, "state", {"status": state, "error": describe_error(error)})
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is not None and job.webhook_url is not None:
+        enqueue_webhook(session, job)
+    return True
+
+
+def describe_error(error: LikenessError | None) -> dict[str, Any] | None:
+    return None if error is None else {"reason": error.reason, "detail": error.detail, "field": error.field}
+
+
+def add_event(session: Session, job_id: str, kind: EventKind, data: dict[str, Any]) -> None:
+    """Tells those who watch a job of a change, which is in the same transaction."""
+    session.add(JobEvent(job_id=job_id, created_at=utc_now(), kind=kind, data=data))
+
+
+def report_progress(database: Database, job_id: str, progress: dict[str, Any], *, tell: bool = False) -> bool:
+    """Writes how far a job is; whether it is still to go on.
+
+    Args:
+        tell: those who watch it, too; not more than about once a second.
+    """
+    with database.session() as session:
+        result = session.execute(update(Job).where(Job.id == job_id, Job.state == RUNNING).values(progress=progress))
+        goes_on = _changed(result)
+        if goes_on and tell:
+            add_event(session, job_id, "progress", progress)
+    return goes_on
+
+
+def cancel_job(session: Session, job: Job) -> None:
+    """Cancels a job in the background: from now on it is canceled, and whoever works on it finds that out.
+
+    Whoever works on it stops within a second. The items of a batch that have not ended are cancelled with it. What has
+    ended stays as it is.
+
+    Raises:
+        LikenessError: NOT_CANCELABLE for work that somebody is waiting for.
+    """
+    if job.state not in UNFINISHED:
+        return
+    if job.state == RUNNING and job.progress is None:
+        detail = f"{job.id} is answered while its caller waits; close that connection to end it."
+        raise LikenessError("NOT_CANCELABLE", detail)
+    cancel_in(session, job.id)
+    session.refresh(job)
+
+
+def cancel_in(session: Session, job_id: str) -> None:
+    """Cancels a job and, of a batch, its items."""
+    why = LikenessError("CANCELLED", "Cancelled on request.")
+    if end_job_in(session, job_id, "canceled", figures={}, error=why):
+        session.execute(
+            update(Job)
+            .where(Job.batch_id == job_id, Job.state.in_(UNFINISHED))
+            .values(state="canceled", finished_at=utc_now(), error=describe_error(why))
+        )
+
+
+def fail_orphans(database: Database) -> int:
+    """Fails jobs that an earlier process left while somebody waited for them. Only right where no other process answers
+    requests; queued work goes on."""
+    error = {"reason": "CANCELLED", "detail": "The gateway stopped while it worked on this.", "field": None}
+    with database.session() as session:
+        result = session.execute(
+            update(Job)
+            .where(Job.state == RUNNING, Job.workflow_id.is_(None), Job.batch_id.is_(None))
+            .values(state="failed", finished_at=utc_now(), error=error)
+        )
+    return int(getattr(result, "rowcount", 0))
+
+
+def later(moment: datetime | None, seconds: float) -> datetime:
+    return (moment or utc_now()) + timedelta(seconds=seconds)
+
+
+def _changed(result: object) -> bool:
+    return bool(getattr(result, "rowcount", 0))
