@@ -14,7 +14,16 @@ from services.gateway.db import Media
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 
-Purpose = Literal["voice_sample", "face_picture", "swap_target", "swap_reference", "swap", "speech"]
+Purpose = Literal[
+    "voice_sample",
+    "face_picture",
+    "swap_target",
+    "swap_reference",
+    "swap",
+    "speech",
+    "batch_input",
+    "batch_result",
+]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
 _SUFFIXES: Final = {
@@ -33,6 +42,7 @@ _SUFFIXES: Final = {
     "video/quicktime": "mov",
     "video/webm": "webm",
     "video/x-matroska": "mkv",
+    "application/jsonl": "jsonl",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from apiflask import APIFlask
 
 from services.common.errors import REASONS
+from services.gateway.api.headers import header_parameters
 from services.gateway.api.reasons import reasons_of
 from services.gateway.problems import CONTENT_TYPE, Problem, problem_type
 
@@ -25,8 +26,11 @@ _TAGS: Final = (  # in the order in which a newcomer meets them
     "Faces",
     "Swaps",
     "Jobs",
+    "Batches",
+    "Webhooks",
     "Media",
     "Models",
+    "Accounts",
     "Operation",
 )
 _SCHEMAS: Final = "#/components/schemas/"
@@ -59,7 +63,10 @@ def register_openapi(app: APIFlask) -> None:
             for method in rule.methods or ():
                 operation = path.get(method.lower())
                 if operation is not None:
-                    _add_responses(operation, reasons_of(app.view_functions[rule.endpoint]))
+                    view = app.view_functions[rule.endpoint]
+                    if headers := header_parameters(view):
+                        operation.setdefault("parameters", []).extend(headers)
+                    _add_responses(operation, reasons_of(view))
         return spec
 
 

@@ -13,7 +13,8 @@ from services.common.errors import LikenessError
 from services.gateway.accounts import needs
 from services.gateway.api.faces import Box
 from services.gateway.api.fields import current_gateway, current_tenant, inline_schema, unix_seconds
-from services.gateway.api.jobs import JobError, Progress, cancel_record
+from services.gateway.api.job_views import JobError, Progress, show_progress
+from services.gateway.api.jobs import cancel_record
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import arrived_at, current_request_id
 from services.gateway.api.swap_form import SwapIn
@@ -85,7 +86,7 @@ def show_swap(job: Job) -> SwapOut:
             "object": "swap",
             "created_at": unix_seconds(job.created_at),
             "status": job.state,
-            "progress": job.progress,
+            "progress": show_progress(job.progress),
             "face": job.likeness_id,
             "target_media": job.target_media_id,
             "media": job.media_id,
