@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from apiflask import APIBlueprint
@@ -14,7 +15,7 @@ from services.gateway.api.fields import current_gateway, current_tenant
 from services.gateway.api.headers import LAST_EVENT_ID, takes_headers
 from services.gateway.api.reasons import fails_with
 from services.gateway.db import Job, JobEvent, find
-from services.gateway.watching import ENDED, job_events, take_place
+from services.gateway.watching import ENDED, Place, job_events, take_place
 
 bp = APIBlueprint("job_events", __name__, url_prefix="/v1/jobs", tag="Jobs")
 MAX_DIGITS: Final = 18
@@ -51,11 +52,18 @@ def watch_job(job_id: str) -> Response:
             if newest is None or newest <= after:
                 return Response(status=204)
     place = take_place(gateway)
-    response = Response(job_events(gateway, job_id, after), content_type="text/event-stream")
-    response.call_on_close(place.give_back)
+    response = Response(_then_give_back(job_events(gateway, job_id, after), place), content_type="text/event-stream")
+    response.call_on_close(place.give_back)  # also when nothing of it was read
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
+
+
+def _then_give_back(events: Iterator[bytes], place: Place) -> Iterator[bytes]:
+    try:
+        yield from events
+    finally:
+        place.give_back()
 
 
 def _last_event_id() -> int:
