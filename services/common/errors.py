@@ -52,6 +52,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "ALREADY_EXISTS": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The object exists already"),
     "NOT_RETRYABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be retried"),
     "IDEMPOTENCY_IN_FLIGHT": Reason(grpc.StatusCode.ABORTED, 409, "The first request with this key is still running"),
+    "IDEMPOTENCY_SPENT": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The request was made before, its answer not kept"),
     "IDEMPOTENCY_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The key was used for another request"),
     "NOT_CANCELABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be cancelled"),
     # the server cannot, now

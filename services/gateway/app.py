@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import IO, Any, Final
-from urllib.parse import urlsplit
 
 from apiflask import APIFlask
 from flask import Request, Response, request
@@ -12,10 +11,32 @@ from flask import Request, Response, request
 from services.common.errors import LikenessError
 from services.gateway import live_wire
 from services.gateway.accounts import SOCKET_PROTOCOL, register_authentication
-from services.gateway.api import consents, docs, faces, health, jobs, live, media, models, speech, swaps, voices
+from services.gateway.accounts.audit import register_audit
+from services.gateway.accounts.limits import register_limits
+from services.gateway.api import (
+    audit,
+    consents,
+    docs,
+    faces,
+    health,
+    job_events,
+    jobs,
+    keys,
+    live,
+    media,
+    models,
+    speech,
+    swaps,
+    tenants,
+    voices,
+    webhooks,
+)
 from services.gateway.api.fields import current_gateway
 from services.gateway.context import open_gateway
+from services.gateway.entity_tags import register_entity_tags
+from services.gateway.idempotency import register_idempotency
 from services.gateway.openapi import register_openapi
+from services.gateway.origins import register_origins
 from services.gateway.problems import register_problems
 from services.gateway.settings import GatewaySettings
 from services.gateway.telemetry import register_telemetry
@@ -34,7 +55,12 @@ _BLUEPRINTS: Final = (
     live.bp,
     media.bp,
     jobs.bp,
+    job_events.bp,
+    webhooks.bp,
     models.bp,
+    keys.bp,
+    tenants.bp,
+    audit.bp,
     health.bp,
     docs.bp,
 )
@@ -92,22 +118,19 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
         # A page of another site whose name points at this machine must not reach it (DNS rebinding).
         app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]"]
     register_telemetry(app)
-    app.before_request(_refuse_other_sites)
+    register_origins(app, settings)
+    register_entity_tags(app)
     register_authentication(app)
+    register_limits(app, settings.rate_limit_storage)
+    register_audit(app)
     app.before_request(_allow_films)
+    register_idempotency(app)
     app.after_request(_add_security_headers)
     register_problems(app)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
     register_openapi(app)
     return app
-
-
-def _refuse_other_sites() -> None:
-    """Without accounts, a browser's same-origin rule is all that keeps other sites from recording consents here."""
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise LikenessError("ORIGIN_REFUSED", f"Requests from pages of {origin[:100]!r} are not answered.")
 
 
 def _allow_films() -> None:

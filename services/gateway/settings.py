@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from services.common.settings import CommonSettings
 
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
 OidcAlgorithm = Literal["RS256", "ES256", "EdDSA"]  # signatures that only the issuer can make; never none, never HS*
 
 
@@ -53,7 +54,7 @@ class GatewaySettings(CommonSettings):
     rate_limit_storage: str = Field(
         default="memory://", description="Where requests are counted: memory:// of each process, or redis://host:port."
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: tuple[Origin, ...] = Field(
         default=(), description="Origins whose pages may use the API, such as https://app.example.org; * is any."
     )
     workers: int = Field(default=1, ge=1, description="gunicorn processes.")
@@ -93,7 +94,9 @@ class GatewaySettings(CommonSettings):
     batch_parallel_items: int = Field(default=4, ge=1, description="Items of a batch that are worked on at once.")
 
     worker_id: str = Field(
-        default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="Of a worker, the same after a restart; empty: host name."
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,80}$",
+        description="Of a worker, the same after a restart; empty: host name.",
     )
     worker_jobs: int = Field(default=2, ge=1, description="Jobs that a worker does at the same time.")
     tenant_parallel_jobs: int = Field(

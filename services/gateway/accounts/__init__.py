@@ -1,7 +1,7 @@
 """Who asks, and what they may: tenants, keys, tokens, scopes, limits."""
 
 from services.gateway.accounts.authentication import SOCKET_PROTOCOL, current_principal, register_authentication
-from services.gateway.accounts.marks import needs, public, scopes_needed
+from services.gateway.accounts.marks import needs, public, scopes_needed, starts_job
 from services.gateway.accounts.principal import SCOPES, Limits, Principal, Scope
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "public",
     "register_authentication",
     "scopes_needed",
+    "starts_job",
 ]

@@ -9,6 +9,7 @@ from flask import current_app, g, request
 
 from services.common.errors import LikenessError
 from services.gateway.accounts.key_records import principal_of_key, principal_of_local
+from services.gateway.accounts.limits import count_failed_attempt
 from services.gateway.accounts.marks import public, scopes_needed
 from services.gateway.accounts.principal import Principal
 from services.gateway.accounts.secrets import KEY_MARK
@@ -37,7 +38,12 @@ def _authenticate() -> None:
     needed = scopes_needed(current_app.view_functions[request.endpoint])
     if needed is None or request.method == "OPTIONS":
         return
-    principal = g.principal = _identify(current_app.extensions["likeness"])
+    try:
+        principal = g.principal = _identify(current_app.extensions["likeness"])
+    except LikenessError as error:
+        if error.reason == "UNAUTHENTICATED":
+            count_failed_attempt()
+        raise
     if needed and principal.scopes.isdisjoint(needed):
         wanted = " or ".join(f"`{scope}`" for scope in needed)
         g.scopes_needed = " ".join(needed)

@@ -11,6 +11,7 @@ from services.gateway.context import Gateway
 from services.gateway.db import LOCAL_TENANT, ApiKey
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
+from services.gateway.origins import ANY
 
 
 def make_bootstrap_key(gateway: Gateway) -> None:
@@ -63,6 +64,11 @@ def has_keys(gateway: Gateway) -> bool:
 def refusal_to_listen(gateway: Gateway) -> str | None:
     """Why this gateway must not be served, or None when it may."""
     settings = gateway.settings
+    if settings.is_open and ANY in settings.cors_origins:
+        return (
+            "LIKENESS_CORS_ORIGINS has *, and no key is needed here: every site on the web could use this gateway "
+            "through its visitors. Name the origins, or set LIKENESS_AUTH=keys."
+        )
     if settings.is_loopback or settings.is_open or settings.oidc_issuer or has_keys(gateway):
         return None
     return (

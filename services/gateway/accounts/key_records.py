@@ -73,7 +73,8 @@ def principal_of_local(gateway: Gateway) -> Principal:
     query = select(Tenant.limits, Tenant.disabled_at).where(Tenant.id == LOCAL_TENANT)
     with gateway.database.engine.connect() as connection:
         row = connection.execute(query).one()
-    return Principal(LOCAL_TENANT, LOCAL_ACTOR, frozenset(SCOPES), None, Limits.of(gateway.settings, row.limits))
+    limits = Limits.of(gateway.settings, {"requests_per_minute": 0, **row.limits})  # the settings' is of keys
+    return Principal(LOCAL_TENANT, LOCAL_ACTOR, frozenset(SCOPES), None, limits)
 
 
 def _note_use(gateway: Gateway, key_id: str) -> None:

@@ -30,6 +30,16 @@ def public(view: ViewT) -> ViewT:
     return view
 
 
+def starts_job(view: ViewT) -> ViewT:
+    """The view begins a job: it is refused while the tenant has too many that have not ended."""
+    view.__dict__["starts_job"] = True
+    return view
+
+
+def is_job_starter(view: Callable[..., Any]) -> bool:
+    return bool(view.__dict__.get("starts_job", False))
+
+
 def scopes_needed(view: Callable[..., Any]) -> tuple[Scope, ...] | None:
     """The scopes one of which is needed; None where no authentication is."""
     found: tuple[Scope, ...] | None = view.__dict__.get("scopes_needed", UNMARKED)

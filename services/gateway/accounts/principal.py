@@ -18,18 +18,25 @@ LOCAL_ACTOR: Final = "local"  # in the audit: somebody on this machine, who need
 class Limits:
     """What a tenant may take; None is without limit.
 
-    requests_per_minute holds for each key, concurrent_jobs and media_ttl_days for the whole tenant.
+    requests_per_minute holds for each key, the others for the whole tenant: concurrent_jobs are queued and processing,
+    parallel_jobs of the queued ones are worked on at the same time.
     """
 
     requests_per_minute: int | None
     concurrent_jobs: int | None
+    parallel_jobs: int | None
     media_ttl_days: float | None
 
     @classmethod
     def of(cls, settings: GatewaySettings, own: Mapping[str, Any]) -> Limits:
         """The settings', with what the tenant's record says instead; 0 is without limit."""
-        names = ("requests_per_minute", "concurrent_jobs", "media_ttl_days")
-        return cls(*(own.get(name, getattr(settings, name)) or None for name in names))
+        defaults = {
+            "requests_per_minute": settings.requests_per_minute,
+            "concurrent_jobs": settings.concurrent_jobs,
+            "parallel_jobs": settings.tenant_parallel_jobs,
+            "media_ttl_days": settings.media_ttl_days,
+        }
+        return cls(**{name: own.get(name, value) or None for name, value in defaults.items()})
 
 
 @dataclass(frozen=True)

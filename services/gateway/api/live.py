@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from simple_websocket import ConnectionClosed  # type: ignore[import-untyped]
 
 from services.common.errors import LikenessError
-from services.gateway.accounts import needs
+from services.gateway.accounts import needs, starts_job
+from services.gateway.accounts.audit import record_action
 from services.gateway.api.fields import Identifier, current_gateway, current_tenant
 from services.gateway.api.scope import current_request_id
 from services.gateway.api.swap_form import AssignmentIn, Threshold
@@ -24,12 +25,13 @@ from services.gateway.live import LiveFigures, LiveOrder, run_live
 from services.gateway.painting import FaceRegion, Painting
 from services.gateway.problems import describe
 from services.gateway.swap import stage_fields
-from services.gateway.telemetry import live_sessions_total
+from services.gateway.observations import live_sessions_total
 
 bp = APIBlueprint("live", __name__, enable_openapi=False)
 sock = Sock()
 SETUP_S: Final = 10.0
 LINGER_S: Final = 1.0
+SWITCHING_PROTOCOLS: Final = 101  # the status of an upgrade to a WebSocket
 # Close codes of RFC 6455, 7.4.1, and its registry.
 GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN = 1001, 1008, 1011, 1013
 _CALLED_OFF: Final = ("CONSENT_REQUIRED", "CONSENT_NOT_LIVE", "CANCELLED")
@@ -92,6 +94,7 @@ def _without_compression() -> None:
 
 @sock.route("/v1/swaps/live", bp=bp)  # type: ignore[untyped-decorator]
 @needs("swaps")
+@starts_job
 def live(ws: Any) -> None:
     """Setup, then frames, until one side closes. A failure is told as a problem, then the connection is closed."""
     gateway = current_gateway()
@@ -137,6 +140,7 @@ def _serve(gateway: Gateway, ws: Any) -> None:
             },
             in_background=True,
         )
+    record_action("create_live_swap", job.id, SWITCHING_PROTOCOLS)
     ws.send(json.dumps({"type": "ready", "job": job.id}))
     figures = LiveFigures()
     state: JobState = "succeeded"

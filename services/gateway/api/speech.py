@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from services.common.encode_audio import CONTENT_TYPES, AudioFormat
 from services.common.errors import LikenessError
-from services.gateway.accounts import needs
+from services.gateway.accounts import needs, starts_job
 from services.gateway.api.fields import SOME_TEXT, Identifier, JsonBody, current_gateway, current_tenant
 from services.gateway.api.models import DEFAULT_MODEL, MODEL_IDS
 from services.gateway.api.reasons import CONSENT, STAGE, fails_with
@@ -102,6 +102,7 @@ class SpeechBody:
 )
 @fails_with("NOT_FOUND", "TEXT_UNPRONOUNCEABLE", "LANGUAGE_UNSUPPORTED", *CONSENT, *STAGE)
 @needs("speech")
+@starts_job
 def create_speech(body: SpeechIn) -> Response:
     gateway = current_gateway()
     if body.model not in MODEL_IDS:

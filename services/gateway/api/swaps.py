@@ -10,7 +10,7 @@ from flask import request
 from pydantic import BaseModel, Field
 
 from services.common.errors import LikenessError
-from services.gateway.accounts import needs
+from services.gateway.accounts import needs, starts_job
 from services.gateway.api.faces import Box
 from services.gateway.api.fields import current_gateway, current_tenant, inline_schema, unix_seconds
 from services.gateway.api.job_views import JobError, Progress, show_progress
@@ -130,6 +130,7 @@ _ACCEPTED: Final[Any] = {
     *STAGE,
 )
 @needs("swaps")
+@starts_job
 def create_swap(body: SwapIn) -> Any:
     if (body.target is None) == (body.target_media is None):
         detail = "Give one target: either a picture or a film, or the id of media that are here."

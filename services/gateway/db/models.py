@@ -51,7 +51,8 @@ class Base(DeclarativeBase):
 class Tenant(Base):
     """Whose records they are: nobody of one tenant learns that another's exist.
 
-    `limits` holds what differs from the settings: "requests_per_minute", "concurrent_jobs", "media_ttl_days".
+    `limits` holds what differs from the settings: "requests_per_minute", "concurrent_jobs",
+    "parallel_jobs", "media_ttl_days".
     """
 
     __tablename__ = "tenants"

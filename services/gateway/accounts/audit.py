@@ -1,0 +1,74 @@
+"""What was done, by whom, to what: an entry for every request that changes something, also when it failed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from apiflask import APIFlask
+from flask import Response, current_app, g, request
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.gateway.accounts.principal import Principal
+from services.gateway.db import AuditEntry
+from services.gateway.db.models import utc_now
+from services.gateway.ids import new_id
+
+_READING: Final = ("GET", "HEAD", "OPTIONS")
+_MAX_ID: Final = 100
+_log: Final = logging.getLogger(__name__)
+
+
+def register_audit(app: APIFlask) -> None:
+    app.after_request(_write_entry)
+
+
+def record_action(action: str, object_id: str | None, status: int) -> None:
+    """Writes an entry for what this request did. Raises what SQLAlchemy raises."""
+    principal: Principal = g.principal
+    entry = AuditEntry(
+        id=new_id("audit"),
+        tenant=principal.tenant,
+        created_at=utc_now(),
+        actor=principal.actor[:_MAX_ID],
+        action=action[:64],
+        object_id=None if object_id is None else object_id[:_MAX_ID],
+        request_id=g.request_id,
+        status=status,
+    )
+    with current_app.extensions["likeness"].database.session() as session:
+        session.add(entry)
+
+
+def _write_entry(response: Response) -> Response:
+    """Refusals for their number alone are left out: they would fill the table that limits protect."""
+    if (
+        "is_replay" in g
+        or request.method in _READING
+        or "principal" not in g
+        or request.endpoint is None
+        or response.status_code == 429
+    ):
+        return response
+    try:
+        record_action(_operation_id(request.endpoint), _object_id(response), response.status_code)
+    except SQLAlchemyError:
+        _log.exception("request %s is missing in the audit", g.request_id)
+    return response
+
+
+def _operation_id(endpoint: str) -> str:
+    spec = getattr(current_app.view_functions[endpoint], "_spec", {})
+    return str(spec.get("operation_id") or endpoint)
+
+
+def _object_id(response: Response) -> str | None:
+    """The id in the answer, or else in the path."""
+    if response.status_code < 400:
+        if response.is_json and not response.is_streamed:
+            body = response.get_json(silent=True)
+            if isinstance(body, dict) and isinstance(body.get("id"), str):
+                return str(body["id"])
+        if "X-Likeness-Job" in response.headers:
+            return response.headers["X-Likeness-Job"]
+    return next((str(value) for value in (request.view_args or {}).values()), None)
