@@ -37,6 +37,16 @@ class CommonSettings(BaseSettings):
     store_secret_key: str = ""
     store_region: str = "us-east-1"
     store_secure: bool = Field(default=True, description="TLS towards the S3 endpoint.")
+    store_encryption: Literal["", "s3", "kms"] = Field(
+        default="", description="Of what is written to S3: the bucket's default, keys of S3 itself, or a KMS key."
+    )
+    store_kms_key_id: str = Field(default="", description="With store_encryption=kms.")
+    store_presign: bool = Field(
+        default=True, description="Clients reach the S3 endpoint; otherwise files go through the gateway."
+    )
+    store_public_url: str = Field(
+        default="", description="Address of the S3 endpoint as clients see it, when it is another than store_url."
+    )
 
 
 class StageSettings(CommonSettings):

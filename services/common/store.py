@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 from urllib.parse import urlsplit
 
 from likeness.v1 import types_pb2
@@ -37,11 +38,66 @@ class StoredObject:
     content_type: str
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """What a listing tells of an object without looking into it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part of an upload in parts, numbered from 1; `etag` is the store's own name of its content."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
+class PartStore(Protocol):
+    """Objects that arrive in parts, in any order, any part again: S3's multipart uploads. Raises as `ObjectStore`."""
+
+    def begin(self, key: str, content_type: str = DEFAULT_CONTENT_TYPE) -> str:
+        """Opens an upload; its id."""
+        ...
+
+    def put(self, key: str, upload_id: str, number: int, content: BinaryIO, size_bytes: int) -> StoredPart:
+        """Writes a part, replacing one of that number. Raises NOT_FOUND when there is no such upload."""
+        ...
+
+    def list(self, key: str, upload_id: str) -> list[StoredPart]:
+        """The parts that are here, by number. Raises NOT_FOUND when there is no such upload."""
+        ...
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[StoredPart]) -> None:
+        """Makes the object of its parts. Raises NOT_FOUND when there is no such upload (any more)."""
+        ...
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Forgets an upload and its parts; without effect when there is none."""
+        ...
+
+    def abort_older(self, before: datetime) -> int:
+        """Forgets uploads that were opened earlier than that; how many."""
+        ...
+
+    def presigned_put(self, key: str, upload_id: str, number: int, expires_s: int) -> str | None:
+        """A URL to which a part can be sent without credentials; None where the store has no server of its own."""
+        ...
+
+
 class ObjectStore(Protocol):
     """What folder and S3 have in common. Every method raises LikenessError: STORE_UNAVAILABLE when the store cannot
-    be reached, INVALID_FIELD for a malformed key."""
+    be reached (S3: after a bounded number of attempts), INVALID_FIELD for a malformed key."""
 
     bucket: str
+
+    @property
+    def parts(self) -> PartStore:
+        """Uploads in parts."""
+        ...
 
     def put(self, key: str, data: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
         """Writes an object, replacing what had the key."""
@@ -53,6 +109,25 @@ class ObjectStore(Protocol):
 
     def put_file(self, key: str, path: Path, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
         """Writes an object from a file, of any size, without holding it in memory."""
+        ...
+
+    def put_once(self, key: str, content: bytes | Path, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
+        """Writes bytes, or a file, unless the key has something already, which is kept and described.
+
+        For keys that tell the content: whoever makes the same again finds it there, and of several that write at the
+        same time one wins (a conditional write, where the endpoint has it).
+        """
+        ...
+
+    def copy(self, source: str, key: str, *, sha256: str, content_type: str) -> StoredObject:
+        """Gives an object a second key, inside of the store. `sha256` is that of the content, which is not read.
+
+        Raises NOT_FOUND.
+        """
+        ...
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes from `start` to before `stop` (the end) in blocks; no other bytes are fetched. Raises NOT_FOUND."""
         ...
 
     def fetch(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> AbstractContextManager[Path]:
@@ -67,12 +142,33 @@ class ObjectStore(Protocol):
         """Describes an object. Raises NOT_FOUND."""
         ...
 
+    def exists(self, key: str) -> bool:
+        """Whether the key has an object."""
+        ...
+
     def delete(self, key: str) -> None:
         """Removes an object; removing what is not there is no error."""
         ...
 
+    def delete_prefix(self, prefix: str) -> int:
+        """Removes all objects whose key begins with `prefix`, which must not be empty; how many."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[ListedObject]:
+        """The same objects as `list`, in order, without asking for each of them."""
+        ...
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key begins with `prefix`, in order of their keys."""
+        ...
+
+    def presigned_get(self, key: str, expires_s: int, *, content_type: str, disposition: str) -> str | None:
+        """A URL by which the object can be read without credentials; None where the store has no server of its own.
+
+        Args:
+            expires_s: seconds until it no longer works.
+            content_type, disposition: headers of the answer.
+        """
         ...
 
 
@@ -93,6 +189,13 @@ def check_prefix(prefix: str) -> str:
     if len(prefix) > MAX_KEY_CHARACTERS or not _PREFIX.fullmatch(prefix):
         raise LikenessError("INVALID_FIELD", f"{prefix[:80]!r} is no beginning of an object key.", field="prefix")
     return prefix
+
+
+def require_prefix(prefix: str) -> str:
+    """The prefix of what is to be deleted. Raises ValueError for an empty one, which would be everything."""
+    if not prefix:
+        raise ValueError("a prefix is needed")
+    return check_prefix(prefix)
 
 
 def not_found(key: str) -> LikenessError:
@@ -187,5 +290,8 @@ def open_store(settings: CommonSettings) -> ObjectStore:
             region=settings.store_region,
             secure=settings.store_secure,
             cache_dir=settings.data_dir / "cache",
+            encryption=settings.store_encryption,
+            kms_key_id=settings.store_kms_key_id,
+            public_url=settings.store_public_url if settings.store_presign else None,
         )
     raise ValueError(f"LIKENESS_STORE_URL: expected a folder or s3://host:port, got {settings.store_url!r}")

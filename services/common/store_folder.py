@@ -14,8 +14,9 @@ import mimetypes
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,16 +25,20 @@ from services.common.models import file_sha256
 from services.common.store import (
     DEFAULT_CONTENT_TYPE,
     MAX_OBJECT_BYTES,
+    ListedObject,
     StoredObject,
     check_key,
     check_prefix,
     not_found,
+    require_prefix,
     too_large,
 )
+from services.common.store_folder_parts import BLOCK_BYTES, FolderParts, file_blocks
 
 _META: Final = ".meta"  # no key can begin with a dot
 _TEMPORARY: Final = ".tmp"
-_BLOCK_BYTES: Final = 1024 * 1024
+_PARTS: Final = ".parts"
+_ATTEMPTS: Final = 20  # at writing into a folder that somebody else removes because it was empty
 
 
 @contextmanager
@@ -51,6 +56,7 @@ class FolderStore:
     def __init__(self, root: Path, *, bucket: str = "likeness") -> None:
         self.root = root
         self.bucket = bucket
+        self.parts = FolderParts(root / _PARTS, self._put)
 
     def put(self, key: str, data: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
         return self._put(key, io.BytesIO(data), content_type)
@@ -59,13 +65,39 @@ class FolderStore:
         with path.open("rb") as content:
             return self._put(key, content, content_type)
 
-    def _put(self, key: str, content: BinaryIO, content_type: str) -> StoredObject:
+    def put_once(self, key: str, content: bytes | Path, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
+        if not self.exists(key):
+            with ExitStack() as opened:
+                file = io.BytesIO(content) if isinstance(content, bytes) else opened.enter_context(content.open("rb"))
+                return self._put(key, file, content_type, replace=False)
+        return self.head(key)
+
+    def copy(self, source: str, key: str, *, sha256: str, content_type: str) -> StoredObject:
+        with self.fetch(source) as held:
+            path = self.root / check_key(key)
+            with _outages("copying"):
+                _into_place(lambda: os.replace(held, path), path)
+                state = path.stat()
+                self._describe(key, sha256, content_type, state)
+        return StoredObject(key, sha256, state.st_size, content_type)
+
+    def _put(self, key: str, content: BinaryIO, content_type: str, *, replace: bool = True) -> StoredObject:
         path = self.root / check_key(key)
         with _outages("writing"):
-            state, sha256 = self._write(path, content)
-            described = {"sha256": sha256, "content_type": content_type, "state": state}
-            self._write(self._meta_path(key), io.BytesIO(json.dumps(described).encode()))
-        return StoredObject(key, sha256, state[1], content_type)
+            try:
+                state, sha256 = self._write(path, content, replace=replace)
+            except FileExistsError:
+                return self.head(key)
+            self._describe(key, sha256, content_type, state)
+        return StoredObject(key, sha256, state.st_size, content_type)
+
+    def _describe(self, key: str, sha256: str, content_type: str, state: os.stat_result) -> None:
+        described = {
+            "sha256": sha256,
+            "content_type": content_type,
+            "state": (state.st_ino, state.st_size, state.st_mtime_ns),
+        }
+        self._write(self._meta_path(key), io.BytesIO(json.dumps(described).encode()))
 
     def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         path = self.root / check_key(key)
@@ -121,6 +153,22 @@ class FolderStore:
                 raise not_found(key) from None
         return StoredObject(key, str(sha256), state.st_size, str(content_type))
 
+    @contextmanager
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[Iterator[bytes]]:
+        path = self.root / check_key(key)
+        with _outages("reading"), ExitStack() as opened:
+            try:
+                file = opened.enter_context(path.open("rb"))
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                raise not_found(key) from None
+            file.seek(start)
+            yield file_blocks(file, None if stop is None else stop - start)
+
+    def exists(self, key: str) -> bool:
+        path = self.root / check_key(key)
+        with _outages("reading"):
+            return path.is_file()
+
     def delete(self, key: str) -> None:
         path = self.root / check_key(key)
         with _outages("deleting"):
@@ -130,16 +178,39 @@ class FolderStore:
             except (NotADirectoryError, IsADirectoryError):
                 return  # a longer or a shorter key: this one holds nothing
 
-    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+    def delete_prefix(self, prefix: str) -> int:
+        """Removes the folders as well that this leaves empty."""
+        keys = [listed.key for listed in self.keys(require_prefix(prefix))]
+        for key in keys:
+            self.delete(key)
+        for key in keys:
+            for parent in (self.root / key, self._meta_path(key)):
+                _remove_empty(parent.parent, prefix, parent.parents[key.count("/")])
+        return len(keys)
+
+    def keys(self, prefix: str = "") -> Iterator[ListedObject]:
         folder = self.root / check_prefix(prefix).rpartition("/")[0]
+        found = []
         with _outages("listing"):
-            keys = [path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file()]
-        for key in sorted(key for key in keys if key.startswith(prefix) and not key.startswith(".")):
+            for path in _files(folder):
+                key = path.relative_to(self.root).as_posix()
+                if key.startswith(prefix):
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        state = path.stat()
+                        modified_at = datetime.fromtimestamp(state.st_mtime, UTC)
+                        found.append(ListedObject(key, state.st_size, modified_at))
+        yield from sorted(found, key=lambda listed: listed.key)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        for listed in self.keys(prefix):
             try:
-                yield self.head(key)
+                yield self.head(listed.key)
             except LikenessError as error:
                 if error.reason != "NOT_FOUND":  # deleted meanwhile
                     raise
+
+    def presigned_get(self, key: str, expires_s: int, *, content_type: str, disposition: str) -> str | None:
+        return None
 
     def free_bytes(self) -> int:
         """Space left on the disk of the folder."""
@@ -157,27 +228,66 @@ class FolderStore:
             return {}
         return meta if isinstance(meta, dict) else {}
 
-    def _write(self, path: Path, content: BinaryIO) -> tuple[tuple[int, int, int], str]:
-        """Writes through a temporary file and a rename; returns inode, size and time of change, and the hash."""
+    def _write(self, path: Path, content: BinaryIO, *, replace: bool = True) -> tuple[os.stat_result, str]:
+        """Writes through a temporary file and a rename; returns the state of the file, and the hash.
+
+        Raises FileExistsError when it is not to replace what is there.
+        """
         temporary_dir = self.root / _TEMPORARY
         temporary_dir.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=temporary_dir)
         try:
             with os.fdopen(handle, "wb") as file:
                 digest = hashlib.sha256()
-                while block := content.read(_BLOCK_BYTES):
+                while block := content.read(BLOCK_BYTES):
                     file.write(block)
                     digest.update(block)
                 file.flush()
                 os.fsync(file.fileno())
                 state = os.fstat(file.fileno())
+            if replace:
+                _into_place(lambda: os.replace(name, path), path)
+            else:
+                _into_place(lambda: os.link(name, path), path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return state, digest.hexdigest()
+
+
+def _into_place(act: Callable[[], None], path: Path) -> None:
+    """Does what gives a file its name, in a folder that is made when it is not there."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(name, path)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            Path(name).unlink(missing_ok=True)
-            detail = f"{path.name!r}: in a folder, an object cannot lie below another object or above it."
-            raise LikenessError("INVALID_FIELD", detail, field="key") from error
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        return (state.st_ino, state.st_size, state.st_mtime_ns), digest.hexdigest()
+            act()
+            return
+        except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            if isinstance(error, FileExistsError) and path.is_file():
+                raise
+            if path.is_dir() or any(parent.is_file() for parent in path.parents):
+                detail = f"{path.name!r}: in a folder, an object cannot lie below another object or above it."
+                raise LikenessError("INVALID_FIELD", detail, field="key") from error
+            if attempt == _ATTEMPTS:
+                raise
+
+
+def _remove_empty(folder: Path, prefix: str, root: Path) -> None:
+    """Removes folders from `folder` upwards as long as they are empty and lie within the prefix."""
+    while folder != root and f"{folder.relative_to(root).as_posix()}/".startswith(prefix):
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone
+            return
+        folder = folder.parent
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below, except in folders that no key names; folders may be removed meanwhile."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise error
+
+    for root, folders, names in os.walk(folder, onerror=failed):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in names)

@@ -1,20 +1,20 @@
 """What every object store promises, run against the folder and against S3 over HTTP.
 
-S3 is a moto server in this process, or the endpoint in LIKENESS_TEST_S3_URL (http://key:secret@host:port).
+S3 is a moto server in this process, or the endpoint in LIKENESS_TEST_S3_URL (see tests/object_stores.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import threading
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,35 +33,17 @@ from services.common.store import (
 )
 from services.common.store_folder import FolderStore
 from services.common.store_s3 import S3Store
+from services.common.store_s3_connection import ATTEMPTS
+from tests.object_stores import s3_settings
 
-
-@pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    if given_url := os.environ.get("LIKENESS_TEST_S3_URL"):
-        yield given_url
-        return
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://key:secret@{host}:{port}"
-    server.stop()
+MIB = 1024 * 1024  # S3 takes no part below five of them, but the last
 
 
 @pytest.fixture(params=["folder", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "folder":
         return FolderStore(tmp_path / "objects")
-    url = urlsplit(request.getfixturevalue("s3_url"))
-    return S3Store(
-        f"{url.hostname}:{url.port}",
-        bucket=f"test-{uuid.uuid4().hex[:12]}",
-        access_key=url.username or "",
-        secret_key=url.password or "",
-        secure=url.scheme == "https",
-        cache_dir=tmp_path / "cache",
-    )
+    return open_store(CommonSettings(data_dir=tmp_path, **s3_settings()))
 
 
 def reason(raised: pytest.ExceptionInfo[LikenessError]) -> str:
@@ -182,6 +164,170 @@ def test_malformed_references_name_the_field(
     assert (reason(raised), raised.value.field) == (expected, field)
 
 
+def test_put_once_keeps_what_came_first(store: ObjectStore, tmp_path: Path) -> None:
+    first = store.put_once("work/abc", b"made once", "text/plain")
+    assert store.put_once("work/abc", b"made again", "audio/wav") == first == store.head("work/abc")
+    assert store.get("work/abc") == b"made once"
+    (tmp_path / "file").write_bytes(b"from a file")
+    assert store.put_once("work/abc", tmp_path / "file") == first
+    assert store.put_once("work/def", tmp_path / "file").sha256 == hashlib.sha256(b"from a file").hexdigest()
+    large = bytes(2 * MIB)
+    assert store.put_once("work/large", large) == store.put_once("work/large", large[:-1]) == store.head("work/large")
+
+
+def test_of_many_that_put_once_all_get_the_same(store: ObjectStore) -> None:
+    versions = [bytes([number]) * 1000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        stored = set(pool.map(lambda data: store.put_once("contended", data).sha256, versions))
+    assert stored == {hashlib.sha256(store.get("contended")).hexdigest()}
+
+
+def test_ranges(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 10_000
+    store.put("a/b", data)
+    for start, stop in ((0, None), (0, 1), (100, 300), (2_000_000, None), (len(data) - 1, len(data)), (5, 5)):
+        with store.read("a/b", start, stop) as blocks:
+            assert b"".join(blocks) == data[start:stop]
+    for key in ("a", "a/c"):
+        with pytest.raises(LikenessError) as raised, store.read(key) as blocks:
+            b"".join(blocks)
+        assert reason(raised) == "NOT_FOUND"
+
+
+def test_what_is_read_may_be_left_at_any_time(store: ObjectStore) -> None:
+    store.put("a", bytes(5 * MIB))
+    for _ in range(20):
+        with store.read("a") as blocks:
+            assert next(iter(blocks))
+
+
+def test_exists(store: ObjectStore) -> None:
+    store.put("a/b", b"1")
+    assert store.exists("a/b")
+    assert not store.exists("a/c")
+    assert not store.exists("a")
+
+
+def test_a_copy_has_its_own_life(store: ObjectStore) -> None:
+    original = store.put("uploads/x", b"content", "application/octet-stream")
+    copy = store.copy("uploads/x", "media/y.wav", sha256=original.sha256, content_type="audio/wav")
+    store.delete("uploads/x")
+    assert store.head("media/y.wav") == copy
+    assert (copy.sha256, copy.content_type, copy.size_bytes) == (original.sha256, "audio/wav", 7)
+    assert store.get("media/y.wav") == b"content"
+    with pytest.raises(LikenessError) as raised:
+        store.copy("uploads/x", "media/z", sha256=original.sha256, content_type="audio/wav")
+    assert reason(raised) == "NOT_FOUND"
+
+
+def test_keys_are_listed_with_size_and_age(store: ObjectStore) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    store.put("a/1", b"12345")
+    store.put("a/2/3", b"")
+    listed = list(store.keys("a/"))
+    assert [(item.key, item.size_bytes) for item in listed] == [("a/1", 5), ("a/2/3", 0)]
+    assert all(before < item.modified_at < datetime.now(UTC) + timedelta(seconds=5) for item in listed)
+
+
+def test_a_prefix_is_deleted_and_nothing_else(store: ObjectStore) -> None:
+    for key in ("work/a/job_1/0", "work/a/job_1/x/1", "work/a/job_10/0", "work/b/job_1/0"):
+        store.put(key, b"x")
+    assert store.delete_prefix("work/a/job_1/") == 2
+    assert store.delete_prefix("work/a/job_1/") == 0
+    assert [item.key for item in store.keys("work/")] == ["work/a/job_10/0", "work/b/job_1/0"]
+    with pytest.raises(ValueError, match="prefix"):
+        store.delete_prefix("")
+
+
+def test_a_folder_that_vanished_because_it_was_empty_is_made_again(store: ObjectStore) -> None:
+    def work(number: int) -> bool:
+        for _ in range(10):
+            store.put(f"work/job_{number % 2}/{number}", b"x")
+            store.delete_prefix(f"work/job_{number % 2}/")
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+
+
+def test_parts_in_any_order_make_an_object(store: ObjectStore) -> None:
+    pieces = [bytes([number]) * size for number, size in ((1, 5 * MIB), (2, 5 * MIB), (3, 1000))]
+    upload = store.parts.begin("uploads/u1", "video/mp4")
+    for number in (3, 1, 2):
+        store.parts.put("uploads/u1", upload, number, io.BytesIO(pieces[number - 1]), len(pieces[number - 1]))
+    parts = store.parts.list("uploads/u1", upload)
+    assert [(part.number, part.size_bytes) for part in parts] == [(1, 5 * MIB), (2, 5 * MIB), (3, 1000)]
+    assert not store.exists("uploads/u1")
+    store.parts.complete("uploads/u1", upload, parts)
+    assert store.get("uploads/u1") == b"".join(pieces)
+    assert store.head("uploads/u1").sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert store.head("uploads/u1").content_type == "video/mp4"
+
+
+def test_a_part_can_be_sent_again(store: ObjectStore) -> None:
+    upload = store.parts.begin("uploads/u2")
+    for content in (b"wrong", b"right!"):
+        store.parts.put("uploads/u2", upload, 1, io.BytesIO(content), len(content))
+    parts = store.parts.list("uploads/u2", upload)
+    assert [part.size_bytes for part in parts] == [6]
+    store.parts.complete("uploads/u2", upload, parts)
+    assert store.get("uploads/u2") == b"right!"
+
+
+def test_an_aborted_upload_is_gone(store: ObjectStore) -> None:
+    upload = store.parts.begin("uploads/u3")
+    store.parts.put("uploads/u3", upload, 1, io.BytesIO(b"x"), 1)
+    store.parts.abort("uploads/u3", upload)
+    store.parts.abort("uploads/u3", upload)
+    with pytest.raises(LikenessError) as raised:
+        store.parts.list("uploads/u3", upload)
+    assert reason(raised) == "NOT_FOUND"
+    assert not store.exists("uploads/u3")
+
+
+def test_lost_uploads_are_aborted_by_age(store: ObjectStore) -> None:
+    upload = store.parts.begin("uploads/u4")
+    assert store.parts.abort_older(datetime(2001, 1, 1, tzinfo=UTC)) == 0  # moto says of all that they are of 2010
+    assert store.parts.list("uploads/u4", upload) == []
+    assert store.parts.abort_older(datetime.now(UTC) + timedelta(hours=1)) == 1
+    with pytest.raises(LikenessError):
+        store.parts.list("uploads/u4", upload)
+
+
+def test_presigned_urls_work_without_credentials(store: ObjectStore) -> None:
+    if isinstance(store, FolderStore):
+        assert store.presigned_get("a", 60, content_type="x/y", disposition="inline") is None
+        assert store.parts.presigned_put("a", "id", 1, 60) is None
+        return
+    upload = store.parts.begin("uploads/u5", "video/mp4")
+    url = store.parts.presigned_put("uploads/u5", upload, 1, 60)
+    assert url is not None
+    sent = httpx.put(url, content=b"film", trust_env=False)
+    assert (sent.status_code, bool(sent.headers["etag"])) == (200, True)
+    store.parts.complete("uploads/u5", upload, store.parts.list("uploads/u5", upload))
+    url = store.presigned_get("uploads/u5", 60, content_type="audio/wav", disposition='attachment; filename="a.wav"')
+    assert url is not None
+    got = httpx.get(url, headers={"Range": "bytes=1-2"}, trust_env=False)
+    assert (got.status_code, got.content) == (206, b"il")
+    assert got.headers["content-type"] == "audio/wav"
+    assert got.headers["content-disposition"] == 'attachment; filename="a.wav"'
+
+
+def test_presigned_urls_name_the_address_that_clients_know(tmp_path: Path) -> None:
+    def urls(**settings: Any) -> list[str | None]:
+        store = open_store(CommonSettings(data_dir=tmp_path, store_url="s3://store:9000", **settings))
+        return [
+            store.presigned_get("a", 60, content_type="x/y", disposition="inline"),
+            store.parts.presigned_put("a", "id", 1, 60),
+        ]
+
+    keys: dict[str, Any] = {"store_access_key": "k", "store_secret_key": "s"}
+    assert all(str(url).startswith("https://store:9000/likeness/a?") for url in urls(**keys))
+    public = urls(store_public_url="https://s3.example.org", store_secure=False, **keys)
+    assert all(str(url).startswith("https://s3.example.org/likeness/a?") for url in public)
+    assert urls(store_presign=False, **keys) == [None, None]
+
+
 def test_s3_outage_is_store_unavailable() -> None:
     store = S3Store("127.0.0.1:1", bucket="media", access_key="k", secret_key="s", secure=False)
     for act in (lambda: store.put("a", b"x"), lambda: store.get("a"), lambda: list(store.list())):
@@ -189,6 +335,75 @@ def test_s3_outage_is_store_unavailable() -> None:
             act()
         assert reason(raised) == "STORE_UNAVAILABLE"
         assert raised.value.retry_after_s
+
+
+class FailingServer(ThreadingHTTPServer):
+    """Answers with 503 as often as it is told to, then with an empty object; counts requests."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Failing)
+        self.failures = failures
+        self.requests: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Failing(BaseHTTPRequestHandler):
+    def answer(self) -> None:
+        server = self.server
+        assert isinstance(server, FailingServer)
+        server.requests.append(self.command)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        server.failures -= 1
+        self.send_response(503 if server.failures >= 0 else 200)
+        self.send_header("Retry-After", "600")
+        self.send_header("Content-Length", "0")
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+
+    do_GET = do_HEAD = do_PUT = do_POST = answer
+
+    def log_message(self, *_: object) -> None:
+        return None
+
+
+def test_s3_is_tried_a_few_times_and_not_for_ever() -> None:
+    def put(failures: int) -> tuple[str, int]:
+        server = FailingServer(failures)
+        endpoint = f"127.0.0.1:{server.server_port}"
+        store = S3Store(endpoint, bucket="media", access_key="k", secret_key="s", secure=False)
+        try:
+            store.put("a", b"x")
+            return "done", len(server.requests)
+        except LikenessError as error:
+            return error.reason, len(server.requests)
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    assert put(ATTEMPTS - 1) == ("done", ATTEMPTS - 1 + 2), "asks for the bucket, then puts"
+    assert put(1000) == ("STORE_UNAVAILABLE", ATTEMPTS)
+
+
+def test_objects_are_encrypted_as_the_setting_says(tmp_path: Path) -> None:
+    for kind, key_id, expected in (("", "", None), ("s3", "", "AES256"), ("kms", "key-1", "aws:kms")):
+        settings = s3_settings(store_encryption=kind, store_kms_key_id=key_id)
+        store = open_store(CommonSettings(data_dir=tmp_path, **settings))
+        assert isinstance(store, S3Store)
+        (tmp_path / "file").write_bytes(b"2")
+        store.put("put", b"1")
+        store.put_file("file", tmp_path / "file")
+        store.put_once("once", b"3")
+        store.copy("put", "copy", sha256=store.head("put").sha256, content_type="text/plain")
+        upload = store.parts.begin("parts")
+        store.parts.put("parts", upload, 1, io.BytesIO(b"4"), 1)
+        store.parts.complete("parts", upload, store.parts.list("parts", upload))
+        for key in ("put", "file", "once", "copy", "parts"):
+            told = store.client.stat_object(store.bucket, key).metadata
+            if expected is not None:
+                assert told["x-amz-server-side-encryption"] == expected, key
+            assert told.get("x-amz-server-side-encryption-aws-kms-key-id") == (key_id or None), key
+    with pytest.raises(ValueError, match="KMS_KEY_ID"):
+        open_store(CommonSettings(store_url="s3://h:9", store_encryption="kms"))
 
 
 def test_folder_outage_is_store_unavailable(tmp_path: Path) -> None:
