@@ -15,11 +15,12 @@ from services.faceswap.chart import Laid, lay
 from services.faceswap.detector import Picture
 from services.faceswap.eyes import eyes_open
 from services.faceswap.face_engine import Look, Memory, Painted, View
-from services.faceswap.geometry import Points
+from services.faceswap.geometry import Points, Similarity
 from services.faceswap.litert import FloatArray
 from services.faceswap.occlusion import occluder_share
 from services.faceswap.shading import face_width_px, light_factors, ramp, shown_share
 from services.faceswap.shape import head_pose, mean_head, mouth_opening, new_mesh
+from services.faceswap.steady_light import steady_light
 from services.faceswap.template import IndexArray, template
 from services.faceswap.texture import Texture, unroll
 from services.faceswap.warp import Region, region_around, warp_target
@@ -35,6 +36,15 @@ TURN_PER_POSE: Final = -0.3  # about both axes: the further a head looks away, t
 STEPS, STICK = 16, 0.75  # of the shares of lips and eyes; by how many steps a film's must leave the one it is at
 
 Measure = Callable[[Picture, Points], Points]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A face that is replaced: its picture BGR (H, W, 3), its mesh (468, 3), and its pose, from pixels to the head."""
+
+    picture: Picture
+    points: Points
+    pose: Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,40 +83,41 @@ class MeshEngine:
         self, person: Likeness, target: Picture, points: Points, look: Look, memory: Memory | None = None
     ) -> Painted:
         points = points.astype(np.float64)
+        face = Target(target, points, head_pose(points))
         if self._measure is None:
             turn: Points = np.eye(3)
         elif memory is not None and TURN in memory.values:
-            turn = _turn_at(points, memory)
+            turn = _turn_at(face.pose, memory)
         else:
-            turn = _counter_turn(self._measure, person, target, points, look)
+            turn = _counter_turn(self._measure, person, face, look)
             if memory is not None:
-                memory.values[TURN], memory.values[TURNED_AT] = turn, head_pose(points).rotation
-        return _painted(person, target, points, look, memory, turn)
+                memory.values[TURN], memory.values[TURNED_AT] = turn, face.pose.rotation
+        return _painted(person, face, look, memory, turn)
 
 
-def _counter_turn(measure: Measure, person: Likeness, target: Picture, points: Points, look: Look) -> Points:
+def _counter_turn(measure: Measure, person: Likeness, face: Target, look: Look) -> Points:
     """The rotation (3, 3) of the new face by which its pose reads like the target's.
 
     Another face on the same head is taken for a slightly turned one. So the result is looked at, and turned back by
     what was measured.
     """
     turn: Points = np.eye(3)
-    wanted = head_pose(points).rotation
     for _ in range(TURN_ROUNDS):
-        painted = _painted(person, target, points, look, None, turn)
+        painted = _painted(person, face, look, None, turn)
         region = painted.region
-        result = np.where(painted.changed[:, :, np.newaxis], painted.pixels, target[region.rows, region.columns])
-        found = head_pose(measure(result, points - [region.left, region.top, 0.0])).rotation
-        turn = _limited(wanted.T @ found @ turn, MOST_TURN_DEG)
+        before = face.picture[region.rows, region.columns]
+        result = np.where(painted.changed[:, :, np.newaxis], painted.pixels, before)
+        found = head_pose(measure(result, face.points - [region.left, region.top, 0.0])).rotation
+        turn = _limited(face.pose.rotation.T @ found @ turn, MOST_TURN_DEG)
     return turn
 
 
-def _turn_at(points: Points, memory: Memory) -> Points:
+def _turn_at(pose: Similarity, memory: Memory) -> Points:
     """The counter-turn in a film's later frame: as measured, and more or less by how much the head has turned since.
 
     A function of the pose, so that it is about the same wherever in a film it was measured.
     """
-    since = cv2.Rodrigues(head_pose(points).rotation @ memory.values[TURNED_AT].T)[0] * [[1.0], [1.0], [0.0]]
+    since = cv2.Rodrigues(pose.rotation @ memory.values[TURNED_AT].T)[0] * [[1.0], [1.0], [0.0]]
     change = np.asarray(cv2.Rodrigues(TURN_PER_POSE * since)[0], np.float64)
     return _limited(change @ memory.values[TURN], MOST_TURN_DEG)
 
@@ -119,18 +130,17 @@ def _limited(rotation: Points, most_deg: float) -> Points:
     return limited
 
 
-def _painted(
-    person: Likeness, target: Picture, points: Points, look: Look, memory: Memory | None, turn: Points
-) -> Painted:
-    new_points = new_mesh(person.head, points, look.shape_strength, turn)
-    region = region_around([points, new_points], target.shape[0], target.shape[1], MARGIN)
-    pixels, changed = warp_target(target, points, new_points, region)
+def _painted(person: Likeness, face: Target, look: Look, memory: Memory | None, turn: Points) -> Painted:
+    target = face.picture
+    new_points = new_mesh(person.head, face.points, look.shape_strength, turn, face.pose)
+    region = region_around([face.points, new_points], target.shape[0], target.shape[1], MARGIN)
+    pixels, changed = warp_target(target, face.points, new_points, region)
     box = _box_of(new_points, region)
     around = np.ascontiguousarray(pixels[box])
     height, width = around.shape[:2]
     local = new_points - [region.left + box[1].start, region.top + box[0].start, 0.0]
     texture = person.texture.level_for(float(np.ptp(local[:, :2], axis=0).max()))
-    share = _share(person, target, points, look, memory)
+    share = _share(person, face, look, memory)
     on_mesh = lay_texture(local, _triangles(), texels(texture.shape[0]), texture, share, height, width)
     alpha = np.zeros(pixels.shape[:2], np.float32)
     pixels[box], alpha[box] = blend(around, on_mesh, _fields(person, around, lay(local, height, width), look, memory))
@@ -138,12 +148,12 @@ def _painted(
     return Painted(region, pixels, changed, alpha)
 
 
-def _share(person: Likeness, target: Picture, points: Points, look: Look, memory: Memory | None) -> FloatArray:
+def _share(person: Likeness, face: Target, look: Look, memory: Memory | None) -> FloatArray:
     """The source's share by place on the face, on the zones' layout."""
-    opening = mouth_opening(head_pose(points).apply(points))
+    opening = mouth_opening(face.pose.apply(face.points))
     laughs = (mouth_opening(person.head) - opening - LAUGH_FROM) / LAUGH_RAMP
     kept = _followed(memory, "lips", float(np.clip(laughs, 0.0, 1.0)))
-    unlike = _followed(memory, "eyes", abs(person.eyes_open - eyes_open(target, points)))
+    unlike = _followed(memory, "eyes", abs(person.eyes_open - eyes_open(face.picture, face.points)))
     share: FloatArray = person.texture.known * replaced(
         look.regions, _step(memory, "lips step", kept), _step(memory, "eyes step", unlike)
     )
@@ -172,11 +182,16 @@ def _step(memory: Memory | None, name: str, value: float) -> int:
 
 def _fields(person: Likeness, around: Picture, laid: Laid, look: Look, memory: Memory | None) -> FloatArray:
     """Factors of light for B, G and R, and the source's share by border and what lies before the face (h, w, 4)."""
-    shown = laid.roll(shown_share(laid))
-    occluded = occluder_share(around, laid, memory) if look.keep_occluders else None
-    if occluded is not None:
-        shown = (shown * (1.0 - laid.reduce(occluded))).astype(np.float32)
-    factors = light_factors(person.texture, np.asarray(laid.reduce(around), np.uint8), laid, shown)
+    small = laid.reduce(around)
+    occluded = occluder_share(around, laid, memory, small=small) if look.keep_occluders else None
+
+    def find_light() -> FloatArray:
+        shown = laid.roll(shown_share(laid))
+        if occluded is not None:
+            shown = (shown * (1.0 - laid.reduce(occluded))).astype(np.float32)
+        return light_factors(person.texture, small, laid, shown)
+
+    factors = steady_light(find_light, small, laid, memory)
     share = ramp(laid.covered, STEEP * look.feather * face_width_px(laid.covered))
     fields = laid.enlarge(np.dstack([factors, share]))
     if occluded is not None:

@@ -105,7 +105,9 @@ class FaceMesh:
                 [sine, cosine, centre[1] - (sine + cosine) * px / 2],
             ]
         )
-        sampled, to_sampled = (picture, to_picture) if side <= 2 * px else _shrunk(picture, to_picture, side / px, px)
+        sampled, to_sampled = (
+            (picture, to_picture) if side < 2 * px else _shrunk(picture, to_picture, int(side / px), px)
+        )
         crop = cv2.warpAffine(
             sampled,
             to_sampled,
@@ -133,8 +135,8 @@ class FaceMesh:
         return points, float(next(output for output in outputs if output.size == 1).ravel()[0])
 
 
-def _shrunk(picture: Picture, to_picture: FloatArray, shrink: float, px: int) -> tuple[Picture, FloatArray]:
-    """The crop's neighbourhood at about the crop's resolution, because bilinear sampling of a large face would alias.
+def _shrunk(picture: Picture, to_picture: FloatArray, shrink: int, px: int) -> tuple[Picture, FloatArray]:
+    """The crop's neighbourhood, a whole number of times smaller, because bilinear sampling of a large face would alias.
 
     Also returns the transform from pixels of the crop into that neighbourhood.
     """
@@ -142,12 +144,17 @@ def _shrunk(picture: Picture, to_picture: FloatArray, shrink: float, px: int) ->
     corners = np.array([[0, 0, 1], [px, 0, 1], [0, px, 1], [px, px, 1]]) @ to_picture.T
     low = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, [width - 1, height - 1])
     high = np.clip(np.ceil(corners.max(axis=0)).astype(int), low + 1, [width, height])
-    part = picture[low[1] : high[1], low[0] : high[0]]
-    size = np.maximum(1, np.round((high - low) / shrink)).astype(int)
-    small = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+    size = np.maximum(1, (high - low) // shrink)
+    high = np.minimum(high, low + size * shrink)
+    small = cv2.resize(
+        picture[low[1] : high[1], low[0] : high[0]], (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA
+    )
     to_small = to_picture.copy()
     to_small[:, 2] -= low
-    return np.asarray(small, np.uint8), to_small * (size / (high - low))[:, np.newaxis]
+    scale = size / (high - low)
+    to_small *= scale[:, np.newaxis]
+    to_small[:, 2] += (scale - 1.0) / 2.0  # centres of pixels, not their corners, are whole numbers
+    return np.asarray(small, np.uint8), to_small
 
 
 def _crop_of(points: FloatArray) -> tuple[FloatArray, float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, Literal
 
 import cv2
@@ -28,10 +27,6 @@ _FFHQ_512: Final = (
     (192.98138, 239.94708), (318.90277, 240.19360), (256.63416, 314.01935), (201.26117, 371.41043),
     (313.08905, 371.15118),
 )  # fmt: skip
-LAYOUTS: Final[Mapping[str, str]] = {
-    "arcface": "the crop of ArcFace (112), and of INSwapper and its kin (128, 256, 512), which adds a margin",
-    "ffhq": "the looser crop of FFHQ, used by restoration networks",
-}
 
 
 def five_points(points: Points) -> FloatArray:

@@ -28,29 +28,42 @@ LEAST_AREA: Final = 0.006  # of the face's visible texels
 LEAST_STEP: Final = 4.0  # in spreads; a smaller difference is no border of an object
 # A component's step at its border, within two texels, over the whole step; more is asked of what is less unlike skin.
 SHARPNESS, SHARPNESS_PER_SPREAD, LEAST_SHARPNESS = 1.4, 0.07, 0.35
+FOUND: Final = "occluders"  # of every second frame; the next one keeps their place on the face, its border is its own
 ROOM: Final = 12  # pixels of the reduced picture around the mask in which its border is sought
 GUIDE, FLAT = 9, 2e-4  # window of the guided filter in such pixels; variance of the guide that counts as flat
 
 
-def occluder_share(picture: Picture, laid: Laid, memory: Memory | None = None) -> FloatArray:
+def occluder_share(
+    picture: Picture, laid: Laid, memory: Memory | None = None, *, small: Picture | None = None
+) -> FloatArray:
     """How much each pixel shows something else than the face (h, w), 0 to 1; 0 outside of the mesh.
 
     Args:
         picture: BGR uint8 (h, w, 3), the target around its face.
         laid: the face's mesh over the same picture, `chart.lay(points, h, w)`.
         memory: of this face in a film; None for a picture.
+        small: `laid.reduce(picture)`, where it is known already.
     """
-    small = laid.reduce(picture)
-    texels = laid.unroll(small)
+    small = laid.reduce(picture) if small is None else small
     visible = chart().inside & (laid.facing > FACING_MIN)
-    colour = logarithms(texels)
+    found = None if memory is None else memory.values.pop(FOUND, None)
+    if found is None:
+        found = _found(small, laid, visible, memory)
+        if memory is not None:
+            memory.values[FOUND] = found
+    if not found.any():
+        return np.zeros(picture.shape[:2], np.float32)
+    return _soft(picture, small, laid, found & visible)
+
+
+def _found(small: Picture, laid: Laid, visible: NDArray[np.bool_], memory: Memory | None) -> NDArray[np.bool_]:
+    """Which texels something hides."""
+    colour = logarithms(laid.unroll(small))
     steps = steps_of(colour, MOST_SPREAD)
     found = _components(colour, skin_distance(colour, visible), visible, steps)
     if memory is not None:
         found = hidden_by_memory(colour, visible, found, steps, MOST_SPREAD, memory)
-    if not found.any():
-        return np.zeros(picture.shape[:2], np.float32)
-    return _soft(picture, small, laid, _through_features(found, colour, visible))
+    return _through_features(found, colour, visible) if found.any() else found
 
 
 def _components(

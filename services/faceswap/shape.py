@@ -57,18 +57,18 @@ def head_pose(points: Points) -> Similarity:
 
 def transfer_shape(source: Points, target: Points, strength: float) -> Points:
     """Mesh (468, 3) in pixels of the target with `strength` (0 to 1) of the source's shape; 0 gives the target's."""
-    return new_mesh(head_pose(source).apply(source), target, strength, np.eye(3))
+    return new_mesh(head_pose(source).apply(source), target, strength, np.eye(3), head_pose(target))
 
 
-def new_mesh(head: Points, target: Points, strength: float, turn: Points) -> Points:
+def new_mesh(head: Points, target: Points, strength: float, turn: Points, pose: Similarity) -> Points:
     """Mesh (468, 3) in pixels of the target, with the target's pose and expression.
 
     Args:
         head: the source's (468, 3) in the template's frame.
         strength: share of the source's shape, 0 to 1.
         turn: rotation (3, 3) around the middle between the eyes, besides the target's pose.
+        pose: the target's, `head_pose(target)`.
     """
-    pose = head_pose(target)
     change = strength * identity_difference(head, pose.apply(target))
     moved = target + change @ pose.rotation / pose.scale
     middle = moved[[RIGHT_EYE[0], LEFT_EYE[0]]].mean(axis=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -11,11 +10,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from services.faceswap.blend import blend, lay_texture
 from services.faceswap.detector import Picture
 from services.faceswap.geometry import Points
 from services.faceswap.litert import FloatArray
-from services.faceswap.raster import rasterise
 from services.faceswap.shape import head_pose
 from services.faceswap.template import (
     FACE_OVAL,
@@ -229,17 +226,3 @@ def _spline(knots: Points, values: Points, x: Points, y: Points) -> FloatArray:
     constant, by_x, by_y = weights[-3:]
     even = constant + by_x * x[:, np.newaxis] + by_y * y[:, np.newaxis, np.newaxis]
     return np.asarray(bent + even, np.float32)
-
-
-@lru_cache(maxsize=1)
-def warm() -> None:
-    """Compiles the numeric loops, so that the first request does not wait for them."""
-    _spline(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.zeros((4, 2)), np.zeros(2), np.zeros(2))
-    target, mesh = np.zeros((16, 16, 3), np.uint8), 4.0 * template().points.astype(np.float64) + 8.0
-    warp_target(target, mesh, mesh * 1.1, region_around([mesh], 16, 16, 0.2))
-    points = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0]], np.float32)
-    triangles = np.array([[0, 1, 2]], np.int32)
-    rasterise(points, triangles, points, 3, 3)
-    texture, share = np.zeros((4, 4, 4), np.uint8), np.ones((4, 4), np.float32)
-    laid = lay_texture(points, triangles, points[:, :2], texture, share, 3, 3)
-    blend(np.zeros((3, 3, 3), np.uint8), laid, np.ones((3, 3, 4), np.float32))

@@ -1,4 +1,4 @@
-"""Light and colour: what the relit source has in common with the target, and that it does not flicker."""
+"""Light and colour: what the relit source has in common with the target."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from services.faceswap.chart import lay
-from services.faceswap.colour import skin_likelihood, steadied, to_bgr, to_lab
-from services.faceswap.face_engine import Memory
+from services.faceswap.colour import skin_likelihood, to_bgr, to_lab
 from services.faceswap.geometry import Similarity
 from services.faceswap.shading import light_factors, shown_share
 from services.faceswap.template import template
@@ -78,32 +77,3 @@ def test_hair_is_less_like_skin_than_skin_in_shade() -> None:
     )
     parts = [likelihood[k * SIZE : (k + 1) * SIZE].mean() for k in range(3)]
     assert parts[0] > 0.8 and parts[0] >= parts[1] > 2 * parts[2]
-
-
-def test_flickering_light_is_steadied_also_on_a_face_that_moves() -> None:
-    memory, random = Memory(), np.random.default_rng(3)
-    given, kept = [], []
-    for number in range(40):
-        laid = lay(mesh(55.0 + 0.3 * number), SIZE, SIZE)
-        flicker = 1.0 + 0.05 * random.standard_normal()
-        factors = np.full((*laid.small, 3), 1.2 * flicker, np.float32)
-        steady = steadied(factors, laid, memory)
-        given.append(factors[laid.covered].mean())
-        kept.append(steady[laid.covered].mean())
-        assert np.array_equal(steady[~laid.covered], factors[~laid.covered])
-    assert np.std(np.diff(kept[5:])) < 0.4 * np.std(np.diff(given[5:]))
-    assert abs(np.mean(kept[5:]) - 1.2) < 0.04
-
-
-def test_a_lamp_switched_on_is_followed_at_once() -> None:
-    memory, laid = Memory(), lay(mesh(), SIZE, SIZE)
-    for _ in range(5):
-        steadied(np.full((*laid.small, 3), 0.8, np.float32), laid, memory)
-    lit = steadied(np.full((*laid.small, 3), 1.5, np.float32), laid, memory)
-    assert abs(lit[laid.covered].mean() - 1.5) < 0.05
-
-
-def test_a_picture_has_no_memory() -> None:
-    laid = lay(mesh(), SIZE, SIZE)
-    factors = np.random.default_rng(4).uniform(0.5, 2.0, (*laid.small, 3)).astype(np.float32)
-    assert steadied(factors, laid, None) is factors

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.synthesizer.text.splitting import split_sentences
+from services.common.sentences import split_sentences
 
 CASES = [
     ("One. Two. Three.", ["One.", "Two.", "Three."]),
