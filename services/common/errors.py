@@ -41,6 +41,9 @@ REASONS: Final[Mapping[str, Reason]] = {
     "FACE_TOO_SMALL": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The face is too small"),
     "FACE_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The pictures show different people"),
     "MEDIA_CHECKSUM_MISMATCH": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "The stored file has changed"),
+    "UPLOAD_INCOMPLETE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "Parts of the upload are missing"),
+    "UPLOAD_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "What was uploaded is not what was announced"),
+    "UPLOAD_ENDED": Reason(grpc.StatusCode.FAILED_PRECONDITION, 410, "The upload has ended"),
     # the caller may not
     "UNAUTHENTICATED": Reason(grpc.StatusCode.UNAUTHENTICATED, 401, "The request is not authenticated"),
     "INSUFFICIENT_SCOPE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The key does not have the scope"),
@@ -48,11 +51,15 @@ REASONS: Final[Mapping[str, Reason]] = {
     "ORIGIN_REFUSED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Another site may not use this server"),
     "CONSENT_REQUIRED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Consent is missing"),
     "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),
+    "SIGNATURE_INVALID": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The URL has expired or was changed"),
     "NOT_FOUND": Reason(grpc.StatusCode.NOT_FOUND, 404, "There is no such object"),
     "ALREADY_EXISTS": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The object exists already"),
+    "IN_USE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "Something else needs the object"),
     "NOT_RETRYABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be retried"),
     "IDEMPOTENCY_IN_FLIGHT": Reason(grpc.StatusCode.ABORTED, 409, "The first request with this key is still running"),
-    "IDEMPOTENCY_SPENT": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The request was made before, its answer not kept"),
+    "IDEMPOTENCY_SPENT": Reason(
+        grpc.StatusCode.ALREADY_EXISTS, 409, "The request was made before, its answer not kept"
+    ),
     "IDEMPOTENCY_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The key was used for another request"),
     "NOT_CANCELABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 409, "This work cannot be cancelled"),
     # the server cannot, now

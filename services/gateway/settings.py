@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from services.common.settings import CommonSettings
+from services.common.store import MAX_OBJECT_BYTES
 
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
 OidcAlgorithm = Literal["RS256", "ES256", "EdDSA"]  # signatures that only the issuer can make; never none, never HS*
@@ -75,6 +76,23 @@ class GatewaySettings(CommonSettings):
 
     max_upload_bytes: int = Field(default=50 * 1024 * 1024, gt=0, description="Of a request without a film.")
     max_film_bytes: int = Field(default=1024**3, gt=0, description="Of a swap's request; films are kept on disk.")
+    max_large_upload_bytes: int = Field(
+        default=MAX_OBJECT_BYTES, gt=0, le=MAX_OBJECT_BYTES, description="Of a file that is uploaded in parts."
+    )
+    upload_part_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=5 * 1024 * 1024, le=512 * 1024 * 1024, description="Of each part but the last."
+    )
+    upload_ttl_s: float = Field(
+        default=86400.0, gt=0, description="An upload that is not completed by then is deleted."
+    )
+    signed_url_ttl_s: int = Field(
+        default=900, ge=1, le=7 * 86400, description="So long a URL works that needs no API key."
+    )
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/?#]+)?$",
+        description="Address of the gateway in signed URLs; empty: as the request has it.",
+    )
     film_deadline_s: float = Field(default=6 * 3600.0, gt=0, description="Of a whole film, from its acceptance.")
     film_parallel_segments: int = Field(default=2, ge=1, description="Segments of a film that stages work on at once.")
     segment_seconds: float = Field(default=5.0, gt=0, description="Length of a segment.")

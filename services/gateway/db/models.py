@@ -126,6 +126,7 @@ class Upload(Record):
     __tablename__ = "uploads"
 
     state: Mapped[str] = mapped_column(String(16))  # open | completing | completed | aborted
+    purpose: Mapped[str] = mapped_column(String(32))  # see gateway.large_uploads.UploadPurpose
     file_name: Mapped[str] = mapped_column(String(200))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     part_size_bytes: Mapped[int] = mapped_column(BigInteger)

@@ -110,6 +110,7 @@ def upgrade() -> None:
     op.create_table(
         "uploads",
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("purpose", sa.String(length=32), nullable=False),
         sa.Column("file_name", sa.String(length=200), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("part_size_bytes", sa.BigInteger(), nullable=False),
