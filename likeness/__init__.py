@@ -7,13 +7,29 @@ one machine. `likeness.v1` holds the generated gRPC stubs of the stages.
 from likeness._client import Client
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError, LikenessJobError
 from likeness._swaps import SwapJob
-from likeness._types import Consent, Face, Job, MediaFile, Progress, Speech, SpeechFigures, Swap, Voice
+from likeness._types import (
+    Batch,
+    BatchCounts,
+    Consent,
+    Face,
+    Job,
+    JobEvent,
+    MediaFile,
+    Progress,
+    Speech,
+    SpeechFigures,
+    Swap,
+    Voice,
+)
 
 __all__ = [
+    "Batch",
+    "BatchCounts",
     "Client",
     "Consent",
     "Face",
     "Job",
+    "JobEvent",
     "LikenessAPIError",
     "LikenessClientError",
     "LikenessConnectionError",

@@ -8,7 +8,8 @@ from typing import IO, Any, Final, Self
 
 import httpx
 
-from likeness._resources import Consents, Faces, FileInput, Jobs, MediaFiles, Voices
+from likeness._jobs import Batches, Jobs
+from likeness._resources import Consents, Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
 from likeness._transport import Transport, without_none
 from likeness._types import Speech, SpeechFigures, Swap
@@ -44,6 +45,7 @@ class Client:
         self.faces = Faces(self._transport, "/v1/faces")
         self.swaps = Swaps(self._transport)
         self.jobs = Jobs(self._transport, "/v1/jobs")
+        self.batches = Batches(self._transport, "/v1/batches")
         self.media = MediaFiles(self._transport, "/v1/media")
 
     @property

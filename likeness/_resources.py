@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import mimetypes
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from likeness._transport import Transport, without_none
-from likeness._types import Consent, Face, Job, MediaFile, Voice
+from likeness._types import Consent, Face, MediaFile, Voice
 
 # A file: its path, its content, or an open binary file.
 FileInput = str | Path | bytes | IO[bytes]
 PAGE_SIZE: Final = 100
-POLL_INTERVAL_S: Final = 0.1
+_SUFFIXES: Final = {
+    "audio/wav": ".wav",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "audio/aac": ".aac",
+    "audio/pcm": ".pcm",
+}
 
 
-class _Collection:
+class Collection:
+    """What the API has under one path."""
+
     def __init__(self, transport: Transport, path: str) -> None:
         self._transport = transport
         self._path = path
@@ -26,18 +33,22 @@ class _Collection:
     def _get(self, record_id: str) -> dict[str, Any]:
         return self._transport.json("GET", f"{self._path}/{record_id}")
 
-    def _pages(self) -> Iterator[dict[str, Any]]:
-        """Every record of the collection, newest first."""
+    def _pages(self, limit: int | None = None, **filters: str | None) -> Iterator[dict[str, Any]]:
+        """The records of the collection, newest first; all, or so many."""
         after: str | None = None
-        while True:
-            page = self._transport.json("GET", self._path, params=without_none({"limit": PAGE_SIZE, "after": after}))
+        left = limit
+        while left is None or left > 0:
+            size = PAGE_SIZE if left is None else min(PAGE_SIZE, left)
+            params = without_none({"limit": size, "after": after, **filters})
+            page = self._transport.json("GET", self._path, params=params)
             yield from page["data"]
             if not page.get("has_more") or not page["data"]:
                 return
             after = page["last_id"]
+            left = None if left is None else left - len(page["data"])
 
 
-class Consents(_Collection):
+class Consents(Collection):
     """Consents of voices (`client.voice_consents`) or of faces (`client.face_consents`)."""
 
     def create(
@@ -83,7 +94,7 @@ class Consents(_Collection):
         return Consent.from_json(self._transport.json("POST", f"{self._path}/{consent_id}/revoke"))
 
 
-class Voices(_Collection):
+class Voices(Collection):
     """Enrolled voices."""
 
     def enrol(self, name: str, audio_sample: FileInput, *, consent: str, fast: bool = False) -> Voice:
@@ -111,7 +122,7 @@ class Voices(_Collection):
         self._transport.request("DELETE", f"{self._path}/{voice}")
 
 
-class Faces(_Collection):
+class Faces(Collection):
     """Enrolled faces."""
 
     def enrol(self, picture: FileInput | Sequence[FileInput], *, consent: str, name: str | None = None) -> Face:
@@ -133,27 +144,7 @@ class Faces(_Collection):
         self._transport.request("DELETE", f"{self._path}/{face}")
 
 
-class Jobs(_Collection):
-    """What was done: one record per speech, swap or live session."""
-
-    def get(self, job_id: str) -> Job:
-        return Job.from_json(self._get(job_id))
-
-    def wait(self, job_id: str, timeout_s: float) -> Job:
-        """The job once it has ended, or as it is after that time."""
-        give_up_at = time.monotonic() + timeout_s
-        while True:
-            job = self.get(job_id)
-            if job.status != "processing" or time.monotonic() > give_up_at:
-                return job
-            time.sleep(POLL_INTERVAL_S)
-
-    def cancel(self, job_id: str) -> Job:
-        """Stops work in the background; what has ended stays as it is."""
-        return Job.from_json(self._transport.json("POST", f"{self._path}/{job_id}/cancel"))
-
-
-class MediaFiles(_Collection):
+class MediaFiles(Collection):
     """Files that the server keeps."""
 
     def get(self, media_id: str) -> MediaFile:
@@ -176,6 +167,16 @@ class MediaFiles(_Collection):
         finally:
             partial.unlink(missing_ok=True)
         return size_bytes
+
+    def save_in(self, media_id: str, folder: Path, stem: str) -> Path:
+        """The same into a folder, under that name and the suffix of its kind; the path."""
+        with self._transport.stream("GET", f"{self._path}/{media_id}") as response:
+            kind = response.headers.get("Content-Type", "").partition(";")[0]
+            path = folder / f"{stem}{_SUFFIXES.get(kind) or mimetypes.guess_extension(kind) or ''}"
+            with path.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        return path
 
     def _copy(self, media_id: str, file: IO[bytes]) -> int:
         with self._transport.stream("GET", f"{self._path}/{media_id}") as response:

@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 from likeness._errors import LikenessJobError
 from likeness._resources import FileInput, MediaFiles, file_part
 from likeness._transport import Transport, without_none
-from likeness._types import Progress
+from likeness._types import ENDED, Progress
 
 FIRST_POLL_S: Final = 0.1
 MAX_POLL_S: Final = 1.0
@@ -24,7 +24,7 @@ class SwapJob:
 
     Attributes:
         id: also that of its record in `client.jobs`.
-        status: processing, succeeded, failed or canceled.
+        status: queued, processing, succeeded, failed or canceled.
         progress: of a film; None for a picture.
         media: id of the result.
         figures: what was measured.
@@ -46,7 +46,7 @@ class SwapJob:
 
     @property
     def is_done(self) -> bool:
-        return self.status != "processing"
+        return self.status in ENDED
 
     def refresh(self) -> SwapJob:
         self._read(self._transport.json("GET", f"/v1/swaps/{self.id}"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Final, Self
+
+ENDED: Final = ("succeeded", "failed", "canceled")  # of a job
 
 
 class _FromJson:
@@ -121,28 +123,99 @@ class MediaFile:
 
 @dataclass(frozen=True)
 class Progress(_FromJson):
-    """How far work in the background is; None where nothing is known yet."""
+    """How far work in the background is; None where nothing is known yet.
 
-    phase: str  # waiting | probing | swapping | joining
+    `done`, `total` and `rate` (per second) count frames of a film, chunks of a text, items of a batch; films have them
+    under names of their own as well.
+    """
+
+    phase: str  # waiting; of a film probing, swapping, joining
     frames_done: int = 0
     frames_total: int | None = None
     frames_per_second: float | None = None
     seconds_left: float | None = None
+    done: int = 0
+    total: int | None = None
+    rate: float | None = None
+    failed: int | None = None  # of a batch
 
 
 @dataclass(frozen=True)
 class Job(_FromJson):
-    """What the server keeps of one piece of work: a speech, a swap or a live session.
+    """What the server keeps of one piece of work: a speech, a swap, a live session or a batch.
 
-    `progress` is that of work in the background, as JSON object.
+    `progress` is that of work in the background, as JSON object; `queue_position` is known where a single queued job
+    was asked for, and begins at 1.
     """
 
     id: str
     kind: str
-    status: str  # processing | succeeded | failed | canceled
+    status: str  # queued | processing | succeeded | failed | canceled
     created_at: int  # Unix seconds
     media: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     progress: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    queue_position: int | None = None
+    priority: int = 0
+    attempt: int = 1
+    started_at: int | None = None
+    finished_at: int | None = None
+    batch: str | None = None
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """Something that happened to a job.
+
+    Attributes:
+        kind: "state" (data has "status", and "error") or "progress" (data as that of the job).
+        id: continue after it.
+    """
+
+    kind: str
+    data: Mapping[str, Any]
+    id: int | None = None
+
+
+@dataclass(frozen=True)
+class BatchCounts(_FromJson):
+    """Requests of a batch: all, those that succeeded, and those that failed or were canceled."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch(_FromJson):
+    """Requests that were sent together.
+
+    Attributes:
+        status: in_progress, finalizing, completed, failed, cancelled or expired.
+        output_file_id: media with the results, once there are some.
+        error: why the batch as such failed.
+    """
+
+    id: str
+    status: str
+    created_at: int  # Unix seconds
+    request_counts: BatchCounts
+    input_file_id: str | None = None
+    output_file_id: str | None = None
+    endpoint: str | None = None
+    metadata: Mapping[str, str] | None = None
+    error: Mapping[str, Any] | None = None
+    rate: float | None = None  # requests done per second
+    seconds_left: float | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        counts = BatchCounts.from_json(value.get("request_counts") or {})
+        return super().from_json({**value, "request_counts": counts})
+
+    @property
+    def is_done(self) -> bool:
+        return self.status in ("completed", "failed", "cancelled", "expired")

@@ -1,4 +1,4 @@
-"""The bar that shows how far a film is: frames, speed, time left."""
+"""The bar that shows how far a job is: frames of a film or whatever else is counted, speed, time left."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def film_bar(what: str) -> Iterator[Callable[[Progress], None]]:
             bar.update(
                 task,
                 description=_PHASES.get(progress.phase, progress.phase),
-                total=progress.frames_total or None,
-                completed=progress.frames_done,
+                total=progress.frames_total or progress.total or None,
+                completed=progress.frames_done or progress.done,
                 told=describe(progress),
             )
 
@@ -41,11 +41,16 @@ def film_bar(what: str) -> Iterator[Callable[[Progress], None]]:
 
 def describe(progress: Progress) -> str:
     """Such as `120/300 frames, 31.5 per second, 6 s left`; what is not known is left out."""
-    if not progress.frames_total:
+    if progress.frames_total:
+        parts = [f"{progress.frames_done}/{progress.frames_total} frames"]
+    elif progress.total:
+        parts = [f"{progress.done}/{progress.total}"]
+    else:
         return ""
-    parts = [f"{progress.frames_done}/{progress.frames_total} frames"]
-    if progress.frames_per_second:
-        parts.append(f"{progress.frames_per_second:.1f} per second")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if rate := progress.frames_per_second or progress.rate:
+        parts.append(f"{rate:.1f} per second")
     if progress.seconds_left is not None:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         parts.append(f"{minutes} min {seconds:02d} s left" if minutes else f"{seconds} s left")

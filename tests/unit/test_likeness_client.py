@@ -41,10 +41,13 @@ def client(gateway: ScriptedGateway) -> Iterator[likeness.Client]:
 
 def test_public_names() -> None:
     assert likeness.__all__ == [
+        "Batch",
+        "BatchCounts",
         "Client",
         "Consent",
         "Face",
         "Job",
+        "JobEvent",
         "LikenessAPIError",
         "LikenessClientError",
         "LikenessConnectionError",
