@@ -96,6 +96,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     """The application with its own database and stage connections. Called in each worker, after the fork."""
     settings = settings or GatewaySettings()
     gateway = open_gateway(settings)
+    gateway.presence.start()
     app = GatewayApp(
         "likeness",
         title="Likeness",

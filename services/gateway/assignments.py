@@ -67,13 +67,14 @@ class Assignment:
     reference_media: str | None
     reference_face: str | None
     threshold: float | None
+    field: str = ""  # begins the names of its fields in the request
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"consents": list(self.consents)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        known = {field.name: value[field.name] for field in fields(cls)}
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         return cls(**known | {"consents": tuple(value["consents"])})
 
 
@@ -113,6 +114,7 @@ def assign(gateway: Gateway, tenant: str, orders: Sequence[AssignmentOrder]) -> 
                 reference_media=None if media is None else media.id,
                 reference_face=None if other is None else other.id,
                 threshold=order.threshold,
+                field=order.field,
             )
         )
     return made

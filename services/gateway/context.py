@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from services.common.errors import LikenessError
 from services.common.store import ObjectStore, open_store
-from services.gateway.background import Background
 from services.gateway.db import Database
 from services.gateway.ids import new_id
-from services.gateway.jobs import JobQueue, end_job
+from services.gateway.jobs import JobQueue
+from services.gateway.jobs.processes import Presence
 from services.gateway.jobs.tables import prepare_tables
 from services.gateway.settings import GatewaySettings
 from services.gateway.stages import Stages
@@ -24,23 +23,25 @@ class Gateway:
     database: Database
     store: ObjectStore
     stages: Stages
-    background: Background
     queue: JobQueue
-    process_id: str
+    presence: Presence
     live_places: threading.Semaphore
     watcher_places: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def process_id(self) -> str:
+        """Whose work that is which somebody waits for here."""
+        return self.presence.id
 
     def begin_to_stop(self) -> None:
         """What lasts as long as its caller likes ends now; requests that will end anyway go on."""
         self.stopping.set()
 
     def close(self) -> None:
-        """Stops what runs in the background, whose jobs have then failed, and closes the connections."""
+        """Says goodbye and closes the connections."""
         self.begin_to_stop()
-        why = LikenessError("DRAINING", "The gateway stopped while it worked on this; ask again.")
-        for job_id in self.background.close(why):
-            end_job(self.database, job_id, "failed", figures={}, error=why)
+        self.presence.stop()
         self.stages.close()
         self.queue.close()
         self.database.close()
@@ -60,9 +61,8 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
         database,
         open_store(settings),
         Stages(settings),
-        Background(settings.worker_jobs, settings.job_queue_size),
         JobQueue(settings, database),
-        new_id("gateway"),
+        Presence(database, settings, "gateway", new_id("gateway"), comes_back=True),
         threading.Semaphore(settings.live_sessions),
         threading.Semaphore(min(settings.job_watchers, settings.threads // 2)),
     )

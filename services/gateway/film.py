@@ -1,47 +1,34 @@
-"""A swapped film, step by step: probe, plan, swap the segments, join, publish.
+"""A swapped film, step by step: probe, plan, swap the segments, join.
 
-Each step is a plain function of what the step before returned, and can be called again without harm: whoever runs films
-in another way (a durable queue) wraps these. `swap_film` calls them one after the other. Segments are worked on at the
-same time by however many replicas of the stage there are; one that fails is tried again alone; the film is published
-whole or not at all.
+Each step is a plain function of what the step before returned, and can be called again without harm; what a segment
+became is kept under a key that follows from all that it depends on, so that it is made once, whoever asks for it again.
 """
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import time
+import hashlib
+import json
+import secrets
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import grpc
 import numpy as np
+from google.protobuf import json_format
 
 from likeness.v1 import faceswap_pb2, types_pb2
 from services.common.errors import LikenessError
-from services.common.film import CONTENT_TYPES, FilmFormat, FilmInfo, SegmentSpan, join_film, plan_segments, probe_film
+from services.common.film import FilmFormat, FilmInfo, SegmentSpan, join_film, plan_segments, probe_film
 from services.common.store import fetch_reference
 from services.gateway.assignments import Assignment, for_stage
 from services.gateway.context import Gateway
-from services.gateway.db import Media
 from services.gateway.film_progress import FilmProgress
-from services.gateway.halting import Halt
-from services.gateway.media import publish_file
+from services.gateway.jobs.execution import BrokeOffTooOften, Execution
+from services.gateway.jobs.results import work_prefix
 from services.gateway.painting import Painting
-from services.gateway.stages import Call
-
-TICK_S: Final = 0.5
-FIRST_BACKOFF_S: Final = 0.5
-MAX_BACKOFF_S: Final = 8.0
-# What another replica, or the same one in a moment, may do better.
-_RETRIED: Final = frozenset(
-    ("STAGE_UNAVAILABLE", "DRAINING", "MODEL_LOADING", "QUEUE_FULL", "DEADLINE_EXCEEDED", "STORE_UNAVAILABLE")
-)
-_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,6 +67,16 @@ class FilmTask:
     painting: Painting
     options: FilmOptions
 
+    def segment_key(self, segment: Segment) -> str:
+        """Where the segment's result is kept: under the hash of what it is made of."""
+        made_of = [
+            [self.film.sha256, segment.span.start_pts, segment.span.end_pts],
+            [assignment.to_json() for assignment in self.assignments],
+            [self.painting.to_json(), self.options.to_json()],
+        ]
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+        return f"{work_prefix(self.tenant, self.job_id)}{segment.number:05d}-{digest}"
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -88,14 +85,6 @@ class Segment:
     number: int
     span: SegmentSpan
     frames: int
-
-
-@dataclass(frozen=True)
-class SwappedFilm:
-    """The published result and what was measured."""
-
-    media: Media
-    figures: dict[str, Any]
 
 
 def probe(gateway: Gateway, film: types_pb2.MediaReference) -> FilmInfo:
@@ -115,28 +104,23 @@ def plan(info: FilmInfo, options: FilmOptions, segment_seconds: float) -> list[S
 
 
 def swap_segment(
-    gateway: Gateway, task: FilmTask, segment: Segment, call: Call, halt: Halt, progress: FilmProgress
+    execution: Execution, task: FilmTask, segment: Segment, progress: FilmProgress
 ) -> faceswap_pb2.SegmentResult:
-    """One segment on whichever replica takes it, tried again while stages fail. Consents are looked at each time.
+    """One segment on whichever replica takes it, unless it was made before. Consents are looked at in any case.
 
     Raises:
-        LikenessError: CONSENT_*, NOT_FOUND, what the stage says of the film, or what all attempts failed with.
+        LikenessError: CONSENT_*, NOT_FOUND, what the stage says of the film, or what this attempt failed with.
+        BrokeOffTooOften: it has begun and broken off as often as it may.
     """
-    attempts = gateway.settings.segment_attempts
-    for attempt in range(1, attempts + 1):
-        halt.check()
-        call.remaining_s()
-        people = for_stage(gateway, task.tenant, task.assignments)
-        try:
-            return _attempt(gateway, task, segment, attempt, people, call, halt, progress)
-        except LikenessError as error:
-            halt.check()
-            if error.reason not in _RETRIED or attempt == attempts:
-                raise
-            _log.warning("segment %d of %s failed: %s", segment.number, task.job_id, error.detail)
-            progress.start_again(segment.number)
-            halt.wait(min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (attempt - 1)))
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    people = for_stage(execution.gateway, task.tenant, task.assignments)
+    kept = task.segment_key(segment)
+    result = _kept_result(execution.gateway, f"{kept}.json")
+    if result is None:
+        result = _attempt(execution, task, segment, f"{kept}-{secrets.token_hex(4)}", people, progress)
+        described = json_format.MessageToJson(result, indent=None).encode()
+        execution.gateway.store.put(f"{kept}.json", described, "application/json")
+    progress.report(segment.number, result.frames)
+    return result
 
 
 def join(
@@ -154,85 +138,27 @@ def join(
         join_film(parts, [segment.span for segment in segments], original, info, out, format=task.options.format)
 
 
-def publish(gateway: Gateway, task: FilmTask, path: Path) -> Media:
-    """Gives the finished film an id by which it can be fetched."""
-    content_type = CONTENT_TYPES[task.options.format]
-    return publish_file(gateway, path, tenant=task.tenant, content_type=content_type, purpose="swap")
-
-
-def clean_up(gateway: Gateway, job_id: str) -> None:
-    """Deletes the segments."""
-    for stored in gateway.store.list(f"work/{job_id}/"):
-        gateway.store.delete(stored.key)
-
-
-def swap_film(gateway: Gateway, task: FilmTask, call: Call, halt: Halt, progress: FilmProgress) -> SwappedFilm:
-    """All steps. `progress.tick` is called about twice a second and may stop the work through `halt`.
-
-    Raises:
-        LikenessError: what a step failed with, or the reason why it was stopped.
-    """
-    started_at = time.monotonic()
+def _kept_result(gateway: Gateway, key: str) -> faceswap_pb2.SegmentResult | None:
+    """What a segment became, when that is still there."""
     try:
-        progress.enter("probing")
-        info = probe(gateway, task.film)
-        segments = plan(info, task.options, gateway.settings.segment_seconds)
-        progress.enter("swapping", frames_total=sum(segment.frames for segment in segments))
-        results = _swap_segments(gateway, task, segments, call, halt, progress)
-        progress.enter("joining")
-        if not any(track.frames_swapped for result in results for track in result.tracks):
-            detail = "No face of the film was chosen, so that nothing was replaced in it."
-            raise LikenessError("FACE_NOT_FOUND", detail, field="target")
-        folder = gateway.settings.spool_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="film-") as scratch:
-            out = Path(scratch) / f"film.{task.options.format}"
-            join(gateway, task, info, segments, results, out)
-            halt.check()
-            media = publish(gateway, task, out)
-    finally:
-        clean_up(gateway, task.job_id)
-    return SwappedFilm(media, _figures(task, info, results, started_at, progress))
-
-
-def _swap_segments(
-    gateway: Gateway, task: FilmTask, segments: Sequence[Segment], call: Call, halt: Halt, progress: FilmProgress
-) -> list[faceswap_pb2.SegmentResult]:
-    """Results in order of the segments. The first failure stops all others."""
-    own = Halt()
-    results: dict[int, faceswap_pb2.SegmentResult] = {}
-    with ThreadPoolExecutor(gateway.settings.film_parallel_segments, thread_name_prefix="segment") as pool:
-        pending: dict[Future[faceswap_pb2.SegmentResult], Segment] = {
-            pool.submit(swap_segment, gateway, task, segment, call, own, progress): segment for segment in segments
-        }
-        try:
-            while pending:
-                done, _ = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
-                for future in done:
-                    results[pending.pop(future).number] = future.result()
-                progress.tick()
-                halt.check()
-                call.remaining_s()
-        except BaseException as error:
-            why = error if isinstance(error, LikenessError) else LikenessError("INTERNAL", "The film has failed.")
-            own.stop(why)
-            for future in pending:
-                future.cancel()
+        result = json_format.Parse(gateway.store.get(key), faceswap_pb2.SegmentResult())
+        stored = gateway.store.head(result.segment.key)
+    except LikenessError as error:
+        if error.reason != "NOT_FOUND":
             raise
-    return [results[segment.number] for segment in segments]
+        return None
+    return result if stored.sha256 == result.segment.sha256 else None
 
 
 def _attempt(
-    gateway: Gateway,
+    execution: Execution,
     task: FilmTask,
     segment: Segment,
-    attempt: int,
+    key: str,
     people: Sequence[faceswap_pb2.FaceAssignment],
-    call: Call,
-    halt: Halt,
     progress: FilmProgress,
 ) -> faceswap_pb2.SegmentResult:
-    key = f"work/{task.job_id}/{segment.number:05d}-{attempt}"  # a replica given up may still write to its own
+    gateway = execution.gateway
     request = faceswap_pb2.SwapSegmentRequest(
         film=task.film,
         start_pts=segment.span.start_pts,
@@ -240,31 +166,37 @@ def _attempt(
         assignments=people,
         options=task.painting.message(),
         film_options=task.options.message(),
+        # Of this attempt alone: a replica that was given up may still write to its own.
         destination=types_pb2.MediaReference(bucket=gateway.store.bucket, key=key),
     )
-    limit = Call(call.request_id, min(call.expires_at, time.monotonic() + gateway.settings.segment_deadline_s))
-    running = gateway.stages.swap_segment(request, limit)
+    running = gateway.stages.swap_segment(request, execution.call(gateway.settings.segment_deadline_s))
+    has_begun = False
     try:
-        with halt.cancelling(running):
+        with execution.halt.cancelling(running):
             for response in running:
+                has_begun = True
                 if response.WhichOneof("content") == "result":
-                    progress.report(segment.number, response.result.frames)
                     result: faceswap_pb2.SegmentResult = response.result
                     return result
                 progress.report(segment.number, response.progress.frames_done)
-    except grpc.RpcError as error:
-        gateway.stages.raise_from("faceswap", error)
-    raise LikenessError("STAGE_UNAVAILABLE", "The faceswap ended a segment without a result.", retry_after_s=1.0)
+        detail = "The faceswap ended a segment without a result."
+        raise LikenessError("STAGE_UNAVAILABLE", detail, retry_after_s=1.0)
+    except (grpc.RpcError, LikenessError) as error:
+        told = error if isinstance(error, LikenessError) else gateway.stages.error_of("faceswap", error)
+        if progress.start_again(segment.number, counted=has_begun) >= gateway.settings.segment_attempts:
+            raise BrokeOffTooOften(told) from error
+        raise told from error
 
 
-def _figures(
+def film_figures(
     task: FilmTask,
     info: FilmInfo,
     results: Sequence[faceswap_pb2.SegmentResult],
-    started_at: float,
-    progress: FilmProgress,
+    *,
+    seconds: float,
+    retries: int,
 ) -> dict[str, Any]:
-    seconds = time.monotonic() - started_at
+    """What is told of a film: speed over the whole path, and how often whom was put in."""
     frames = sum(result.frames for result in results)
     tracks = [track for result in results for track in result.tracks]
     return {
@@ -275,7 +207,7 @@ def _figures(
         "frames_per_second": round(frames / seconds, 2),
         "film_frame_rate": round(float(info.frame_rate), 3),
         "segments": len(results),
-        "retries": progress.retries,
+        "retries": retries,
         "people": [
             _person(assignment, [track for track in tracks if track.assignment == number])
             for number, assignment in enumerate(task.assignments)

@@ -1,40 +1,41 @@
-"""A film swap as a job: accepted while its caller waits, worked on in the background, ended in one way or another."""
+"""A film swap as a job: accepted while its caller waits, done in steps by a worker, published whole or not at all."""
 
 from __future__ import annotations
 
-import logging
-import time
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import select
+from google.protobuf import json_format
 
+from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
+from services.common.film import CONTENT_TYPES, SegmentSpan
 from services.common.film.probe import probe_film
 from services.gateway.assignments import Assignment, AssignmentOrder, assign, for_stage, forget_references
-from services.gateway.background import Reservation
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
-from services.gateway.film import FilmOptions, FilmTask, plan, swap_film
+from services.gateway.db.models import utc_now
+from services.gateway.film import FilmOptions, FilmTask, Segment, film_figures, join, plan, probe, swap_segment
 from services.gateway.film_progress import FilmProgress
-from services.gateway.halting import Halt
-from services.gateway.jobs import JobState, end_job, report_progress, start_job
+from services.gateway.jobs import QueueOptions, queue_job
+from services.gateway.jobs.execution import Execution
+from services.gateway.jobs.records import PLAIN
+from services.gateway.jobs.results import publish_result, store_result
+from services.gateway.jobs.steps import run_parallel, run_step
 from services.gateway.media import publish_file, reference_to, withdraw
+from services.gateway.observations import observe_film
 from services.gateway.painting import Painting
-from services.gateway.stages import Call, fields_called
+from services.gateway.stages import fields_called
 from services.gateway.swap import stage_fields
-from services.gateway.telemetry import observe_film
-
-# Reasons for which work is called off rather than failed.
-_CALLED_OFF: Final = frozenset(("CANCELLED", "CONSENT_REQUIRED", "CONSENT_NOT_LIVE"))
-_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FilmOrder:
-    """Whose faces onto which film: the path and content type of an upload, or the id of media that are here already."""
+    """Whose faces onto which film: the path and content type of an upload, or media that are here already."""
 
     assignments: Sequence[AssignmentOrder]
     target: Path | None
@@ -44,12 +45,17 @@ class FilmOrder:
     options: FilmOptions
 
 
-def start_film_swap(gateway: Gateway, order: FilmOrder, place: Reservation, *, tenant: str, request_id: str) -> Job:
-    """Checks consents, film and options, keeps the film, and returns the job, which goes on in the background.
+def queue_film_swap(
+    gateway: Gateway, order: FilmOrder, *, tenant: str, request_id: str, options: QueueOptions = PLAIN
+) -> Job:
+    """Checks consents, film and options, keeps the film, and queues the job.
 
     Raises:
-        LikenessError: NOT_FOUND, CONSENT_*, MEDIA_*, INVALID_FIELD.
+        LikenessError: QUEUE_FULL, NOT_FOUND, CONSENT_*, MEDIA_*, INVALID_FIELD.
     """
+    queue_name = gateway.queue.prepare(tenant)
+    if options.batch_id is None:
+        gateway.queue.require_room()
     field = "target" if order.target_media is None else "target_media"
     assignments = assign(gateway, tenant, order.assignments)
     media = order.target_media
@@ -57,146 +63,137 @@ def start_film_swap(gateway: Gateway, order: FilmOrder, place: Reservation, *, t
         if media is None:
             if order.target is None:
                 raise ValueError("neither a file nor media")
-            _check(order.target, order.options, field)
+            check_film(order.target, order.options, field)
             media = publish_file(
                 gateway, order.target, tenant=tenant, content_type=order.target_type, purpose="swap_target"
             )
         else:
             with gateway.store.fetch(media.key) as path:
-                _check(path, order.options, field)
+                check_film(path, order.options, field)
         with gateway.database.session() as session:
-            job = start_job(
+            return queue_job(
+                gateway.queue,
                 session,
+                queue_name,
                 tenant=tenant,
                 kind="swap",
                 request_id=request_id,
                 consent_id=assignments[0].consents[0],
                 likeness_id=assignments[0].face,
                 target_media_id=media.id,
-                parameters={
-                    "assignments": [assignment.to_json() for assignment in assignments],
-                    "painting": order.painting.to_json(),
-                    "film": order.options.to_json(),
-                    "target_uploaded": order.target_media is None,
-                },
-                in_background=True,
+                parameters=film_parameters(assignments, order),
+                deadline_s=gateway.settings.film_deadline_s,
+                options=options,
             )
     except Exception:
         forget_references(gateway, tenant, assignments)
         if media is not None and order.target_media is None:
             withdraw(gateway, media)
         raise
-    names = stage_fields(order.assignments, field)
-    place.submit(job.id, request_id, lambda halt: run_film_job(gateway, job.id, tenant, halt, names))
-    return job
 
 
-def run_film_job(gateway: Gateway, job_id: str, tenant: str, halt: Halt, names: dict[str, str] | None = None) -> None:
-    """Works on the film of a job's record until it has ended in one way or another, and writes how.
+def film_parameters(assignments: Sequence[Assignment], order: FilmOrder) -> dict[str, Any]:
+    """What the job's record keeps of a request."""
+    return {
+        "assignments": [assignment.to_json() for assignment in assignments],
+        "painting": order.painting.to_json(),
+        "film": order.options.to_json(),
+        "target_uploaded": order.target_media is None,
+    }
 
-    Args:
-        names: what the stage's fields are called in the request.
+
+def run_film_job(execution: Execution, job: Job) -> None:
+    """The steps of a film: plan, segments in parallel, join, publish. Each looks at the consents first.
+
+    Raises:
+        LikenessError: what a step failed with, or the reason why the work was stopped.
     """
+    gateway = execution.gateway
+    task = film_task(gateway, job)
+    execution.check = partial(for_stage, gateway, job.tenant, task.assignments)
+    progress = FilmProgress(execution.report)
+    names = stage_fields(task.assignments, "target" if job.parameters["target_uploaded"] else "target_media")
+    with fields_called(names):
+        progress.enter("probing")
+        planned = run_step(execution, "plan", partial(_plan, execution, task))
+        segments = [
+            Segment(item["number"], SegmentSpan(item["start_pts"], item["end_pts"]), item["frames"]) for item in planned
+        ]
+        progress.enter("swapping", frames_total=sum(segment.frames for segment in segments))
+        results = run_parallel(
+            execution,
+            "segment",
+            [partial(_segment, execution, task, segment, progress) for segment in segments],
+            window=gateway.settings.film_parallel_segments,
+            on_tick=progress.tick,
+        )
+        progress.enter("joining")
+        joined = run_step(execution, "join", partial(_join, execution, task, job, segments, results, progress))
+        published = run_step(execution, "publish", partial(_publish, execution, joined))
+    if published:
+        forget_references(gateway, task.tenant, task.assignments)
+        observe_film("succeeded", joined["figures"])
+
+
+def film_task(gateway: Gateway, job: Job) -> FilmTask:
+    """What the steps need to know, from the job's record. Raises LikenessError NOT_FOUND when the film was deleted."""
     with gateway.database.session() as session:
-        job = find(session, Job, tenant, job_id, what="job")
-        film = find(session, Media, tenant, str(job.target_media_id), what="media")
-    assignments = [Assignment.from_json(item) for item in job.parameters["assignments"]]
-    task = FilmTask(
+        film = find(session, Media, job.tenant, str(job.target_media_id), what="media", field="target_media")
+    return FilmTask(
         job_id=job.id,
-        tenant=tenant,
+        tenant=job.tenant,
         film=reference_to(gateway, film),
-        assignments=assignments,
+        assignments=[Assignment.from_json(item) for item in job.parameters["assignments"]],
         painting=Painting.from_json(job.parameters["painting"]),
         options=FilmOptions.from_json(job.parameters["film"]),
     )
-    age_s = time.time() - job.created_at.timestamp()
-    call = Call.within(gateway.settings.film_deadline_s - age_s, job.request_id)
-    progress = _watched(gateway, task, halt)
-    media: Media | None = None
-    figures: dict[str, Any] = {}
-    error: LikenessError | None = None
-    state: JobState = "succeeded"
-    try:
-        with fields_called(names or {}):
-            halt.check()
-            swapped = swap_film(gateway, task, call, halt, progress)
-        media, figures = swapped.media, swapped.figures
-    except LikenessError as failure:
-        error, state = failure, "canceled" if failure.reason in _CALLED_OFF else "failed"
-    except Exception:
-        _log.exception("job %s failed unexpectedly", job_id)
-        error, state = LikenessError("INTERNAL", f"An unexpected failure; the log has it under job {job_id}."), "failed"
-    uploaded = bool(job.parameters["target_uploaded"])
-    forget_references(gateway, tenant, assignments)
-    if uploaded and state != "succeeded":
-        _forget_target(gateway, job_id, film)
-    ended = end_job(
-        gateway.database,
-        job_id,
-        state,
-        figures=figures,
-        error=error,
-        media_id=None if media is None else media.id,
-        target_media_id=film.id if state == "succeeded" or not uploaded else None,
-    )
-    if media is not None and not ended:  # cancelled at the last moment
-        withdraw(gateway, media)
-        if uploaded:
-            _forget_target(gateway, job_id, film)
-    observe_film(state if ended else "canceled", figures)
-    _log.info("film job %s: %s", job_id, state)
 
 
-def _watched(gateway: Gateway, task: FilmTask, halt: Halt) -> FilmProgress:
-    """Progress that is written to the job's record, and stops the work when the job was cancelled, or a consent is
-    not live any more."""
-    last_look = time.monotonic()
-
-    def report(progress: dict[str, Any]) -> None:
-        if not report_progress(gateway.database, task.job_id, progress):
-            halt.stop(LikenessError("CANCELLED", "The job has been ended."))
-
-    def watch() -> None:
-        nonlocal last_look
-        if time.monotonic() - last_look < gateway.settings.consent_interval_s:
-            return
-        last_look = time.monotonic()
-        try:
-            for_stage(gateway, task.tenant, task.assignments)
-        except LikenessError as error:
-            halt.stop(error)
-
-    return FilmProgress(report, watch)
+def _plan(execution: Execution, task: FilmTask) -> list[dict[str, int]]:
+    execution.check()
+    info = probe(execution.gateway, task.film)
+    segments = plan(info, task.options, execution.gateway.settings.segment_seconds)
+    return [{"number": item.number, **asdict(item.span), "frames": item.frames} for item in segments]
 
 
-def _check(path: Path, options: FilmOptions, field: str) -> None:
+def _segment(execution: Execution, task: FilmTask, segment: Segment, progress: FilmProgress) -> dict[str, Any]:
+    result: dict[str, Any] = json_format.MessageToDict(swap_segment(execution, task, segment, progress))
+    return result
+
+
+def _join(
+    execution: Execution,
+    task: FilmTask,
+    job: Job,
+    segments: Sequence[Segment],
+    results: Sequence[dict[str, Any]],
+    progress: FilmProgress,
+) -> dict[str, Any]:
+    execution.check()
+    parsed = [json_format.ParseDict(item, faceswap_pb2.SegmentResult()) for item in results]
+    progress.recall({segment.number: result.frames for segment, result in zip(segments, parsed, strict=True)})
+    if not any(track.frames_swapped for result in parsed for track in result.tracks):
+        detail = "No face of the film was chosen, so that nothing was replaced in it."
+        raise LikenessError("FACE_NOT_FOUND", detail, field="target")
+    gateway = execution.gateway
+    info = probe(gateway, task.film)
+    with tempfile.TemporaryDirectory(dir=execution.scratch_dir, prefix="film-") as scratch:
+        out = Path(scratch) / f"film.{task.options.format}"
+        join(gateway, task, info, segments, parsed, out)
+        execution.halt.check()
+        stored = store_result(gateway, task.tenant, task.job_id, out, CONTENT_TYPES[task.options.format])
+    began_at = job.started_at or job.created_at
+    seconds = max(1e-3, (utc_now() - began_at).total_seconds())
+    return {"stored": stored, "figures": film_figures(task, info, parsed, seconds=seconds, retries=progress.retries)}
+
+
+def _publish(execution: Execution, joined: dict[str, Any]) -> bool:
+    return publish_result(execution, joined["stored"], purpose="swap", figures=joined["figures"])
+
+
+def check_film(path: Path, options: FilmOptions, field: str) -> None:
     """Raises what is wrong with the film, and with the options for it."""
     info = probe_film(path, field=field)
     plan(info, options, segment_seconds=1e9)
     with fields_called({"film_options.height_px": "height_px"}):
         info.output_size(options.height_px or 0)
-
-
-def forget_unfinished(gateway: Gateway) -> None:
-    """Deletes what films have left that were worked on when the gateway was killed: uploads, references, segments."""
-    with gateway.database.session() as session:
-        unfinished = select(Job).where(Job.kind == "swap", Job.state != "succeeded", Job.target_media_id.is_not(None))
-        jobs = [job for job in session.scalars(unfinished) if job.parameters.get("target_uploaded")]
-    for job in jobs:
-        assignments = [Assignment.from_json(item) for item in job.parameters["assignments"]]
-        forget_references(gateway, job.tenant, assignments)
-        with gateway.database.session() as session:
-            film = session.get(Media, job.target_media_id)
-        if film is not None:
-            _forget_target(gateway, job.id, film)
-    for stored in gateway.store.list("work/job_"):
-        gateway.store.delete(stored.key)
-
-
-def _forget_target(gateway: Gateway, job_id: str, film: Media) -> None:
-    """Deletes an upload of which nothing was made."""
-    with gateway.database.session() as session:
-        job = session.get(Job, job_id)
-        if job is not None:
-            job.target_media_id = None
-    withdraw(gateway, film)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 Phase = Literal["waiting", "probing", "swapping", "joining"]
@@ -16,19 +16,17 @@ class FilmProgress:
 
     Args:
         report: is given the progress as a JSON object at every change of phase, and at most every `REPORT_S` seconds.
-        watch: is called at every tick.
     """
 
-    def __init__(self, report: Callable[[dict[str, Any]], None], watch: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
         self._report = report
-        self._watch = watch
         self._lock = threading.Lock()
         self._phase: Phase = "waiting"
         self._done: dict[int, int] = {}
         self._total = 0
         self._began_at = time.monotonic()
         self._reported_at = 0.0
-        self.retries = 0
+        self._broke_off: dict[int, int] = {}
 
     def enter(self, phase: Phase, *, frames_total: int | None = None) -> None:
         with self._lock:
@@ -42,16 +40,28 @@ class FilmProgress:
         with self._lock:
             self._done[segment] = frames_done
 
-    def start_again(self, segment: int) -> None:
+    def recall(self, done: Mapping[int, int]) -> None:
+        """Frames of segments that were done before, maybe by another worker."""
+        with self._lock:
+            self._done.update(done)
+
+    def start_again(self, segment: int, *, counted: bool = True) -> int:
+        """A segment is tried again; how often it has broken off. Not counted when it had not begun."""
         with self._lock:
             self._done.pop(segment, None)
-            self.retries += 1
+            self._broke_off[segment] = self._broke_off.get(segment, 0) + counted
+            return self._broke_off[segment]
 
     def tick(self) -> None:
         """Called again and again by the thread that leads the work."""
-        self._watch()
         if time.monotonic() - self._reported_at >= REPORT_S:
             self._say()
+
+    @property
+    def retries(self) -> int:
+        """How often segments have broken off."""
+        with self._lock:
+            return sum(self._broke_off.values())
 
     def snapshot(self) -> dict[str, Any]:
         """`frames_per_second` and `seconds_left` are null until something is done."""

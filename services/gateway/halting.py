@@ -44,6 +44,10 @@ class Halt:
             call.cancel()
 
     @property
+    def why(self) -> LikenessError | HandedOver | None:
+        return self._why
+
+    @property
     def is_stopped(self) -> bool:
         return self._stopped.is_set()
 
@@ -61,6 +65,19 @@ class Halt:
         self.check()
 
     @contextmanager
+    def including(self, part: Halt) -> Iterator[None]:
+        """Stops a part of the work together with the whole during the block."""
+        stopper = _Stopper(self, part)
+        with self._lock:
+            self._calls.add(stopper)
+        stopper.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls.discard(stopper)
+
+    @contextmanager
     def cancelling(self, call: Cancellable) -> Iterator[None]:
         """Cancels the call when the work is stopped during the block, and in any case at its end."""
         with self._lock:
@@ -74,3 +91,16 @@ class Halt:
             with self._lock:
                 self._calls.discard(call)
             call.cancel()  # without effect on one that has ended
+
+
+class _Stopper:
+    """Hands the reason of one on to another."""
+
+    def __init__(self, whole: Halt, part: Halt) -> None:
+        self._whole = whole
+        self._part = part
+
+    def cancel(self) -> None:
+        why = self._whole.why
+        if why is not None:
+            self._part.stop(why)

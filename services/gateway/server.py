@@ -16,7 +16,6 @@ from services.common.logs import configure_logging
 from services.gateway.accounts.bootstrap import make_bootstrap_key, refusal_to_listen
 from services.gateway.context import open_gateway
 from services.gateway.db import SchemaVersionError
-from services.gateway.film_jobs import forget_unfinished
 from services.gateway.jobs import fail_orphans
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import clear_spool
@@ -97,7 +96,6 @@ def serve(settings: GatewaySettings) -> int:
         orphans = fail_orphans(gateway.database)
         if orphans:
             _log.warning("%d jobs were left running by an earlier process and are failed now", orphans)
-        forget_unfinished(gateway)
         clear_spool(settings.spool_dir)
     gateway.close()
     GatewayServer(settings).run()
@@ -117,7 +115,7 @@ def _tell_gateway_of_the_end(worker: Any) -> None:
 
 
 def _close_gateway(_server: object, worker: Any) -> None:
-    """In the worker, when its requests are done: what runs in the background is failed with the reason."""
+    """In the worker, when its requests are done."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
         app.extensions["likeness"].close()

@@ -20,13 +20,13 @@ from services.gateway.db import Voice, find_named
 from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
 from services.gateway.jobs import JobState, end_job, start_job
 from services.gateway.media import publish
+from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, voice_similarity
 from services.gateway.stages import Call, fields_called
 from services.gateway.synthesis import SampleStream, Utterance
-from services.gateway.telemetry import observe_speech
 
 _log: Final = logging.getLogger(__name__)
-_HTTP_NAMES: Final = {
+HTTP_NAMES: Final = {
     "text": "input",
     "speed": "speed",
     "pitch_shift_semitones": "pitch_shift",
@@ -122,7 +122,7 @@ class Speech:
 
     def _samples(self) -> Iterator[FloatArray]:
         """Samples as they leave the stages. Whatever every output must go through belongs here."""
-        with fields_called(_HTTP_NAMES):
+        with fields_called(HTTP_NAMES):
             for chunk in self._stream:
                 self._note(chunk.samples, chunk.arrived_at)
                 yield chunk.samples
@@ -194,6 +194,7 @@ def begin_speech(gateway: Gateway, order: SpeechOrder, *, tenant: str, request_i
             consent_id=consent.id,
             likeness_id=voice.id,
             parameters=parameters,
+            owner=gateway.process_id,
         )
     return Speech(
         gateway=gateway,

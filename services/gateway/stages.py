@@ -27,6 +27,7 @@ from services.common.audio import FloatArray
 from services.common.client import call_metadata, open_channel, raise_from_rpc
 from services.common.errors import LikenessError
 from services.common.wire import chunked, samples_to_s16
+from services.gateway.halting import Halt
 from services.gateway.settings import GatewaySettings
 
 StageName = Literal["encoder", "synthesizer", "vocoder", "faceswap"]
@@ -95,17 +96,21 @@ class Stages:
             self.raise_from(stage, error)
 
     def raise_from(self, stage: StageName, error: grpc.RpcError) -> NoReturn:
+        raise self.error_of(stage, error) from error
+
+    def error_of(self, stage: StageName, error: grpc.RpcError) -> LikenessError:
+        """What the stage said, or that it cannot be reached."""
         try:
             raise_from_rpc(error, stage=stage)
         except LikenessError as told:
             if told.reason != "STAGE_UNAVAILABLE":
-                raise
-            raise LikenessError(
+                return told
+            return LikenessError(
                 "STAGE_UNAVAILABLE",
                 f"The {stage} at {self.targets[stage]} cannot be reached. Try again in a moment; if it stays away, see "
                 "its log.",
                 retry_after_s=told.retry_after_s or 1.0,
-            ) from error
+            )
 
     def embed(
         self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False
@@ -139,10 +144,19 @@ class Stages:
             response: faceswap_pb2.DetectFacesResponse = stub.DetectFaces(request, **_options(call))
         return response
 
-    def swap_picture(self, request: faceswap_pb2.SwapPictureRequest, call: Call) -> faceswap_pb2.SwapPictureResponse:
+    def swap_picture(
+        self, request: faceswap_pb2.SwapPictureRequest, call: Call, halt: Halt
+    ) -> faceswap_pb2.SwapPictureResponse:
+        """Cancelled when the work is stopped."""
         stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
         with self.told("faceswap"):
-            response: faceswap_pb2.SwapPictureResponse = stub.SwapPicture(request, **_options(call))
+            running = stub.SwapPicture.future(request, **_options(call))
+            try:
+                with halt.cancelling(running):
+                    response: faceswap_pb2.SwapPictureResponse = running.result()
+            except grpc.FutureCancelledError:
+                halt.check()
+                raise LikenessError("CANCELLED", "The swap was cancelled.") from None
         return response
 
     def swap_segment(self, request: faceswap_pb2.SwapSegmentRequest, call: Call) -> Any:

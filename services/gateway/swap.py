@@ -1,9 +1,9 @@
-"""A swapped picture: consents, the stage, publication. Used by requests, and by whatever else swaps."""
+"""A swapped picture: consents, the stage, publication. Here for requests that wait, in `swap_jobs` for others."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from services.gateway.assignments import Assignment, AssignmentOrder, assign, fo
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
 from services.gateway.enrolment import message_record
+from services.gateway.halting import Halt
 from services.gateway.jobs import end_job, start_job
 from services.gateway.media import (
     destination_for_stage,
@@ -20,7 +21,6 @@ from services.gateway.media import (
     picture_bytes,
     picture_for_stage,
     publish,
-    withdraw,
 )
 from services.gateway.painting import Painting, PictureFormat
 from services.gateway.stages import Call, fields_called
@@ -45,32 +45,13 @@ class _Swapped:
     figures: dict[str, Any]
 
 
-Later = Callable[[str, Callable[[], None]], None]
-
-
-def swap_picture(
-    gateway: Gateway,
-    order: SwapOrder,
-    *,
-    tenant: str,
-    request_id: str,
-    started_at: float,
-    later: Later | None = None,
-) -> Job:
-    """Swaps, publishes the result, and returns the finished job; with `later` the job as it begins, in the background.
-
-    Args:
-        later: takes the id of the job and the work.
+def swap_picture(gateway: Gateway, order: SwapOrder, *, tenant: str, request_id: str, started_at: float) -> Job:
+    """Swaps while the caller waits, publishes the result, and returns the finished job.
 
     Raises:
         LikenessError: NOT_FOUND, CONSENT_*, MEDIA_*, FACE_*, INVALID_FIELD, and what the stage failed with.
     """
-    target = None
-    with gateway.database.session() as session:
-        if order.target_media_id is not None:
-            target = find(session, Media, tenant, order.target_media_id, what="media", field="target_media")
-            if not target.content_type.startswith("image/"):
-                raise LikenessError("INVALID_FIELD", f"{target.id} is no picture.", field="target_media")
+    target = find_picture(gateway, tenant, order.target_media_id)
     assignments = assign(gateway, tenant, order.assignments)
     with gateway.database.session() as session:
         job = start_job(
@@ -80,58 +61,76 @@ def swap_picture(
             request_id=request_id,
             consent_id=assignments[0].consents[0],
             likeness_id=assignments[0].face,
-            parameters={
-                "assignments": [assignment.to_json() for assignment in assignments],
-                "painting": order.painting.to_json(),
-                "format": order.format,
-            },
-            in_background=later is not None,
+            parameters=swap_parameters(assignments, order),
+            owner=gateway.process_id,
         )
-    deadline_s = gateway.settings.swap_deadline_s
-
-    def work() -> None:
-        begun_at = started_at if later is None else time.monotonic()
-        call = Call(request_id, begun_at + deadline_s)
-        _swap_and_end(gateway, job.id, order, assignments, target, call, tenant, started_at)
-
-    if later is not None:
-        later(job.id, work)
-    else:
-        work()
-    with gateway.database.session() as session:
-        return find(session, Job, tenant, job.id, what="job")
-
-
-def _swap_and_end(
-    gateway: Gateway,
-    job_id: str,
-    order: SwapOrder,
-    assignments: Sequence[Assignment],
-    target: Media | None,
-    call: Call,
-    tenant: str,
-    started_at: float,
-) -> None:
+    call = Call(request_id, started_at + gateway.settings.swap_deadline_s)
     try:
         swapped = _swap(gateway, order, assignments, target, call, tenant, started_at)
     except Exception as error:
         told = error if isinstance(error, LikenessError) else LikenessError("INTERNAL", repr(error))
-        end_job(gateway.database, job_id, "failed", figures={}, error=told)
+        end_job(gateway.database, job.id, "failed", figures={}, error=told)
         raise
     finally:
         forget_references(gateway, tenant, assignments)
-    ended = end_job(
+    end_job(
         gateway.database,
-        job_id,
+        job.id,
         "succeeded",
         figures=swapped.figures,
         media_id=swapped.media.id,
         target_media_id=swapped.target.id,
     )
-    if not ended:  # cancelled meanwhile
-        withdraw(gateway, swapped.media)
-        if target is None:
-            withdraw(gateway, swapped.target)
+    with gateway.database.session() as session:
+        return find(session, Job, tenant, job.id, what="job")
+
+
+def find_picture(gateway: Gateway, tenant: str, media_id: str | None) -> Media | None:
+    """The media to be swapped into. Raises LikenessError NOT_FOUND, or INVALID_FIELD when they are no picture."""
+    if media_id is None:
+        return None
+    with gateway.database.session() as session:
+        target = find(session, Media, tenant, media_id, what="media", field="target_media")
+    if not target.content_type.startswith("image/"):
+        raise LikenessError("INVALID_FIELD", f"{target.id} is no picture.", field="target_media")
+    return target
+
+
+def swap_parameters(assignments: Sequence[Assignment], order: SwapOrder) -> dict[str, Any]:
+    """What the job's record keeps of a request."""
+    return {
+        "assignments": [assignment.to_json() for assignment in assignments],
+        "painting": order.painting.to_json(),
+        "format": order.format,
+    }
+
+
+def call_swap(
+    gateway: Gateway,
+    target: bytes,
+    assignments: Sequence[Assignment],
+    painting: Painting,
+    picture_format: PictureFormat,
+    *,
+    tenant: str,
+    call: Call,
+    halt: Halt,
+) -> tuple[bytes, faceswap_pb2.SwapPictureResponse]:
+    """The swapped picture, and what the stage says of it. Consents are looked at first.
+
+    Raises:
+        LikenessError: CONSENT_*, NOT_FOUND, and what the stage failed with, its fields named as in the request.
+    """
+    people = for_stage(gateway, tenant, assignments)
+    with picture_for_stage(gateway, target) as target_picture, destination_for_stage(gateway) as destination:
+        request = faceswap_pb2.SwapPictureRequest(
+            target=target_picture,
+            assignments=people,
+            options=painting.message(picture_format),
+            destination=destination,
+        )
+        response = gateway.stages.swap_picture(request, call, halt)
+        return picture_bytes(gateway, response.result), response
 
 
 def _swap(
@@ -146,29 +145,24 @@ def _swap(
     target_field = "target" if target is None else "target_media"
     target_bytes = (order.target or b"") if target is None else media_bytes(gateway, target)
     target_type = picture_content_type(target_bytes, field=target_field)
-    people = for_stage(gateway, tenant, assignments)
-    with (
-        picture_for_stage(gateway, target_bytes) as target_picture,
-        destination_for_stage(gateway) as destination,
-        fields_called(stage_fields(order.assignments, target_field)),
-    ):
-        response = gateway.stages.swap_picture(
-            faceswap_pb2.SwapPictureRequest(
-                target=target_picture,
-                assignments=people,
-                options=order.painting.message(order.format),
-                destination=destination,
-            ),
-            call,
+    with fields_called(stage_fields(order.assignments, target_field)):
+        result, response = call_swap(
+            gateway,
+            target_bytes,
+            assignments,
+            order.painting,
+            order.format,
+            tenant=tenant,
+            call=call,
+            halt=Halt(),
         )
-        result = picture_bytes(gateway, response.result)
     if target is None:
         target = publish(gateway, target_bytes, tenant=tenant, content_type=target_type, purpose="swap_target")
     media = publish(gateway, result, tenant=tenant, content_type=f"image/{order.format}", purpose="swap")
-    return _Swapped(media, target, _figures(response, started_at))
+    return _Swapped(media, target, picture_figures(response, time.monotonic() - started_at))
 
 
-def stage_fields(orders: Sequence[AssignmentOrder], target_field: str) -> dict[str, str]:
+def stage_fields(orders: Sequence[AssignmentOrder | Assignment], target_field: str) -> dict[str, str]:
     """What the stage's fields are called in the request."""
     names = {"target": target_field, "film": target_field}
     for option in ("shape_strength", "feather", "regions", "keep_occluders", "engine", "pixel_boost", "enhancer"):
@@ -181,10 +175,10 @@ def stage_fields(orders: Sequence[AssignmentOrder], target_field: str) -> dict[s
     return names
 
 
-def _figures(response: faceswap_pb2.SwapPictureResponse, started_at: float) -> dict[str, Any]:
+def picture_figures(response: faceswap_pb2.SwapPictureResponse, seconds: float) -> dict[str, Any]:
     """Distances below zero mean not measurable and become null."""
     return {
-        "seconds": round(time.monotonic() - started_at, 4),
+        "seconds": round(seconds, 4),
         "width_px": response.width_px,
         "height_px": response.height_px,
         "faces": [

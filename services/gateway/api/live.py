@@ -22,10 +22,10 @@ from services.gateway.assignments import MAX_ASSIGNMENTS, AssignmentOrder, Selec
 from services.gateway.context import Gateway
 from services.gateway.jobs import JobState, end_job, start_job
 from services.gateway.live import LiveFigures, LiveOrder, run_live
+from services.gateway.observations import live_sessions_total
 from services.gateway.painting import FaceRegion, Painting
 from services.gateway.problems import describe
 from services.gateway.swap import stage_fields
-from services.gateway.observations import live_sessions_total
 
 bp = APIBlueprint("live", __name__, enable_openapi=False)
 sock = Sock()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import IO, Any, Final, Literal
 
 from apiflask import APIBlueprint
@@ -18,13 +17,12 @@ from services.gateway.api.jobs import cancel_record
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import arrived_at, current_request_id
 from services.gateway.api.swap_form import SwapIn
-from services.gateway.background import Reservation
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
-from services.gateway.film_jobs import FilmOrder, start_film_swap
-from services.gateway.halting import Halt
+from services.gateway.film_jobs import FilmOrder, queue_film_swap
 from services.gateway.jobs import JobState
 from services.gateway.swap import SwapOrder, swap_picture
+from services.gateway.swap_jobs import queue_picture_swap
 from services.gateway.uploads import file_of, film_content_type, first_bytes
 
 bp = APIBlueprint("swaps", __name__, url_prefix="/v1/swaps", tag="Swaps")
@@ -152,11 +150,11 @@ def create_swap(body: SwapIn) -> Any:
             started_at=arrived_at(),
         )
         return show_swap(job)
-    with gateway.background.reserve() as place:
-        if target_type is not None:
-            job = _start_film(gateway, tenant, body, target_type, media, place)
-        else:
-            job = _start_picture(gateway, tenant, body, place)
+    if target_type is not None:
+        job = _queue_film(gateway, tenant, body, target_type, media)
+    else:
+        order = _picture_order(gateway, body)
+        job = queue_picture_swap(gateway, order, tenant=tenant, request_id=current_request_id())
     return show_swap(job), 202, {"Location": f"/v1/swaps/{job.id}"}
 
 
@@ -174,7 +172,8 @@ def get_swap(swap_id: str) -> SwapOut:
 @bp.output(SwapOut)
 @bp.doc(
     summary="Cancel a swap",
-    description="Stops the work of the stages and deletes what was uploaded for it. One that has ended stays as it is.",
+    description="Stops the work of the stages. What was uploaded for it is kept for a while, for a retry. One that has "
+    "ended stays as it is.",
     operation_id="cancel_swap",
 )
 @fails_with("NOT_FOUND", "NOT_CANCELABLE")
@@ -219,29 +218,12 @@ def _picture_order(gateway: Gateway, body: SwapIn) -> SwapOrder:
     )
 
 
-def _start_picture(gateway: Gateway, tenant: str, body: SwapIn, place: Reservation) -> Job:
-    request_id = current_request_id()
-
-    def later(job_id: str, work: Any) -> None:
-        def run(halt: Halt) -> None:
-            with suppress(LikenessError):  # it is in the job's record
-                if not halt.is_stopped:
-                    work()
-
-        place.submit(job_id, request_id, run)
-
-    order = _picture_order(gateway, body)
-    return swap_picture(gateway, order, tenant=tenant, request_id=request_id, started_at=arrived_at(), later=later)
-
-
-def _start_film(
-    gateway: Gateway, tenant: str, body: SwapIn, target_type: str, media: Media | None, place: Reservation
-) -> Job:
+def _queue_film(gateway: Gateway, tenant: str, body: SwapIn, target_type: str, media: Media | None) -> Job:
     orders, painting, options = body.orders(), body.painting(), body.film_options(target_type)
     request_id = current_request_id()
     if body.target is None:
         order = FilmOrder(orders, None, target_type, media, painting, options)
-        return start_film_swap(gateway, order, place, tenant=tenant, request_id=request_id)
+        return queue_film_swap(gateway, order, tenant=tenant, request_id=request_id)
     with file_of(_stream(body), gateway.settings.spool_dir) as path:
         order = FilmOrder(orders, path, target_type, None, painting, options)
-        return start_film_swap(gateway, order, place, tenant=tenant, request_id=request_id)
+        return queue_film_swap(gateway, order, tenant=tenant, request_id=request_id)

@@ -6,19 +6,25 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prometheus_client import Counter
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from services.common.errors import LikenessError
 from services.gateway.context import Gateway
-from services.gateway.halting import Halt
+from services.gateway.halting import Halt, HandedOver
+from services.gateway.jobs.records import CALLED_OFF, JobState, end_job_in, report_progress
 from services.gateway.stages import Call
+
+if TYPE_CHECKING:
+    from services.gateway.jobs.watching import Watch
 
 T = TypeVar("T")
 FIRST_BACKOFF_S: Final = 0.25
 MAX_BACKOFF_S: Final = 5.0
+TELL_S: Final = 2.0
 # What another replica, or the same one in a moment, may do better.
 WAITED_FOR: Final = frozenset(
     ("STAGE_UNAVAILABLE", "DRAINING", "MODEL_LOADING", "QUEUE_FULL", "DEADLINE_EXCEEDED", "STORE_UNAVAILABLE")
@@ -40,12 +46,16 @@ class Execution:
     """What the steps of a job have in common.
 
     Attributes:
+        watch: stops the work when it must be.
+        owner: id of the worker.
         workflow_id: of this attempt at the job; None for an item of a batch.
         expires_at: the job's deadline, on the monotonic clock.
         check: raises LikenessError when the work may not go on; called every few seconds while it does.
     """
 
     gateway: Gateway
+    watch: Watch
+    owner: str
     job_id: str
     tenant: str
     request_id: str
@@ -55,6 +65,8 @@ class Execution:
     check: Callable[[], object] = lambda: None
     checked_at: float = field(default_factory=time.monotonic)
     retries: int = 0
+    told_at: float = 0.0
+    told_phase: str = ""
 
     def call(self, limit_s: float | None = None) -> Call:
         """For calls of stages until the deadline, or until the limit of one attempt."""
@@ -62,6 +74,57 @@ class Execution:
         if limit_s is not None:
             expires_at = min(expires_at, time.monotonic() + limit_s)
         return Call(self.request_id, expires_at)
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Writes how far the job is, and tells those who watch it at most every `TELL_S` seconds, or of a new phase.
+
+        What cannot be written now is written with the next report.
+        """
+        tell = progress["phase"] != self.told_phase or time.monotonic() - self.told_at >= TELL_S
+        try:
+            goes_on = report_progress(self.gateway.database, self.job_id, progress, tell=tell)
+        except (OperationalError, InterfaceError) as error:
+            _log.warning("progress of %s is not written: %s", self.job_id, error.orig)
+            return
+        if not goes_on:
+            self.halt.stop(LikenessError("CANCELLED", "The job has been ended."))
+        if tell:
+            self.told_at, self.told_phase = time.monotonic(), str(progress["phase"])
+
+    @property
+    def scratch_dir(self) -> Path:
+        """A folder of this worker's own, for files in the making; emptied when it starts."""
+        folder = self.gateway.settings.spool_dir / f"worker-{self.owner}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def fail(self, error: LikenessError) -> None:
+        """Ends the job, unless it has ended: canceled when it was called off, else failed."""
+        state: JobState = "canceled" if error.reason in CALLED_OFF else "failed"
+
+        def end() -> None:
+            with self.gateway.database.session() as session:
+                end_job_in(session, self.job_id, state, figures={}, error=error, workflow_id=self.workflow_id)
+
+        self.insist_on_end(end)
+
+    def insist_on_end(self, work: Callable[[], T]) -> T:
+        """What `work` returns, however long the database is away: the end of a job is written in any case.
+
+        Raises:
+            HandedOver: the work is another's by now.
+        """
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            why = self.halt.why
+            if isinstance(why, HandedOver):
+                raise HandedOver(*why.args)
+            try:
+                return work()
+            except (OperationalError, InterfaceError) as error:
+                _log.warning("the end of %s is written in %.2g s: %s", self.job_id, backoff_s, error.orig)
+            time.sleep(backoff_s)
+            backoff_s = min(MAX_BACKOFF_S, 2 * backoff_s)
 
     def insist(self, work: Callable[[], T], *, what: str) -> T:
         """What `work` returns, tried again while stages, store or database are away or full, until the deadline.

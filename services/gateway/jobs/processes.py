@@ -34,7 +34,7 @@ class Presence:
     Args:
         process_id: unique among those that live; of a worker the same after a restart.
         on_lost: called once when the row is gone or another's: the process must stop its work at once.
-        on_beat: called after each beat, by the same thread; what it raises is logged.
+        comes_back: whether it writes a new row instead, since what it had at hand then is settled by that.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Presence:
         process_id: str,
         *,
         on_lost: Callable[[], None] = lambda: None,
-        on_beat: Callable[[], None] = lambda: None,
+        comes_back: bool = False,
     ) -> None:
         self.id = process_id
         self._database = database
@@ -53,41 +53,52 @@ class Presence:
         self._kind = kind
         self._token = secrets.token_hex(16)
         self._on_lost = on_lost
-        self._on_beat = on_beat
+        self._comes_back = comes_back
         self._stopping = threading.Event()
         self._failed_at: float | None = None  # monotonic: the last beat that did not reach the database
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
     def start(self) -> None:
         """Writes the row, in place of one that an earlier process of this id left, and begins to keep it fresh."""
+        self._write()
+        self._thread.start()
+
+    def _write(self) -> None:
         with self._database.session() as session:
             now = database_now(session)
             session.execute(delete(Process).where(Process.id == self.id))
             session.add(Process(id=self.id, kind=self._kind, token=self._token, started_at=now, beat_at=now))
-        self._thread.start()
 
     def stop(self) -> None:
-        """Deletes the row: what is left of this process's work is others' at once."""
+        """Deletes the row, if there is one: what is left of this process's work is others' at once."""
         self._stopping.set()
-        if self._thread.ident is not None and threading.current_thread() is not self._thread:
+        if self._thread.ident is None:
+            return
+        if threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)
-        with self._database.session() as session:
-            session.execute(delete(Process).where(Process.id == self.id, Process.token == self._token))
+        try:
+            with self._database.session() as session:
+                session.execute(delete(Process).where(Process.id == self.id, Process.token == self._token))
+        except SQLAlchemyError as error:
+            _log.warning("%s goes without a goodbye: %s", self.id, error)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.process_beat_s):
             try:
                 if not self._beat():
+                    if self._comes_back:
+                        _log.warning("process %s was taken for gone", self.id)
+                        self._write()
+                        continue
                     _log.critical("process %s was taken for gone; another has its work now", self.id)
                     self._on_lost()
                     return
                 self._look_for_gone()
-                self._on_beat()
             except SQLAlchemyError as error:
                 self._failed_at = time.monotonic()
                 _log.warning("the database does not answer: %s", error)
             except Exception:
-                _log.exception("the housekeeping of %s failed", self.id)
+                _log.exception("a beat of %s failed", self.id)
 
     def _beat(self) -> bool:
         with self._database.session() as session:

@@ -47,7 +47,13 @@ class JobQueue:
         """Name of the tenant's queue, which exists then. Not to be called within a transaction that has written."""
         with self._database.session() as session:
             limits = session.scalar(select(Tenant.limits).where(Tenant.id == tenant)) or {}
-        concurrency = int(limits.get("parallel_jobs") or self._settings.tenant_parallel_jobs)
+        return self._prepare(int(limits.get("parallel_jobs") or self._settings.tenant_parallel_jobs))
+
+    def prepare_default(self) -> None:
+        """For a worker: the queue of tenants without a number of their own is there before it looks for queues."""
+        self._prepare(self._settings.tenant_parallel_jobs)
+
+    def _prepare(self, concurrency: int) -> str:
         name = f"jobs-{concurrency}"
         if name not in self._known:
             self.client.register_queue(

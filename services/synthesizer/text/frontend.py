@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.common.errors import LikenessError
+from services.common.sentences import split_sentences
 from services.synthesizer.text.normalise import Token, normalise
 from services.synthesizer.text.phonemes import NO_WORD, SymbolSequence, to_symbols
-from services.synthesizer.text.splitting import split_sentences
 from services.synthesizer.text.symbols import PAUSE
 
 MAX_TEXT_CHARACTERS: Final = 4096

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.synthesizer.text import readings
-from services.synthesizer.text.abbreviations import (
+from services.common.abbreviations import (
     ABBREVIATIONS,
     CURRENCIES,
     MAGNITUDES,
@@ -24,6 +23,7 @@ from services.synthesizer.text.abbreviations import (
     UNITS,
     VULGAR_FRACTIONS,
 )
+from services.synthesizer.text import readings
 from services.synthesizer.text.numbers import decade, ordinal
 from services.synthesizer.text.readings import Place, Reading
 from services.synthesizer.text.symbols import PAUSE

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
-from services.synthesizer.text.abbreviations import (
+from services.common.abbreviations import (
     ABBREVIATIONS,
     BEFORE_CAPITAL_OR_DIGIT_ONLY,
     BEFORE_DIGIT_ONLY,

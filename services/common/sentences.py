@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from services.synthesizer.text.abbreviations import ABBREVIATIONS, BEFORE_DIGIT_ONLY, MAY_END_SENTENCE
+from services.common.abbreviations import ABBREVIATIONS, BEFORE_DIGIT_ONLY, MAY_END_SENTENCE
 
 _END: Final = re.compile(
     r"(?P<marks>[.?!\N{HORIZONTAL ELLIPSIS}]+)"

@@ -1,0 +1,59 @@
+"""`python -m services.gateway.worker`: does queued jobs until SIGTERM.
+
+Any number of workers may run, each with an id of its own (`LIKENESS_WORKER_ID`, by default the host's name), which
+should be the same after a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Final
+
+from services.common.logs import configure_logging
+from services.common.metrics import MetricsServer
+from services.gateway.context import open_gateway
+from services.gateway.db import SchemaVersionError
+from services.gateway.jobs.runner import Runner
+from services.gateway.jobs.worker_metrics import register_collector
+from services.gateway.settings import GatewaySettings
+
+LOST: Final = 3  # exit code of a worker that was taken for gone; whoever supervises it starts it again
+_log: Final = logging.getLogger(__name__)
+
+
+def main() -> int:
+    settings = GatewaySettings()
+    configure_logging(settings.log_level, settings.log_format, "worker")
+    try:
+        gateway = open_gateway(settings)
+    except SchemaVersionError as error:
+        print(error, file=sys.stderr)
+        return 2
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    register_collector(gateway.database)
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
+    runner = Runner(gateway, on_lost=lambda: _end(LOST))
+    runner.start()
+    _log.info("ready, metrics on port %d", metrics.port)
+    stopping.wait()
+    _log.info("stopping; others go on with what is unfinished")
+    runner.stop()
+    _end(0)
+    return 0
+
+
+def _end(code: int) -> None:
+    """At once: threads that wait for a job that is another's by now would keep the process."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
