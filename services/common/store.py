@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import IO, Final, Protocol
 from urllib.parse import urlsplit
 
 from likeness.v1 import types_pb2
@@ -63,7 +63,7 @@ class PartStore(Protocol):
         """Opens an upload; its id."""
         ...
 
-    def put(self, key: str, upload_id: str, number: int, content: BinaryIO, size_bytes: int) -> StoredPart:
+    def put(self, key: str, upload_id: str, number: int, content: IO[bytes], size_bytes: int) -> StoredPart:
         """Writes a part, replacing one of that number. Raises NOT_FOUND when there is no such upload."""
         ...
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import IO, Any, BinaryIO, Final, Protocol
 
 from services.common.errors import LikenessError
 from services.common.store import DEFAULT_CONTENT_TYPE, StoredPart, check_key, not_found
@@ -60,7 +60,7 @@ class FolderParts:
             (folder / _CONTENT_TYPE).write_text(content_type)
         return upload_id
 
-    def put(self, key: str, upload_id: str, number: int, content: BinaryIO, size_bytes: int) -> StoredPart:
+    def put(self, key: str, upload_id: str, number: int, content: IO[bytes], size_bytes: int) -> StoredPart:
         folder = self._folder(key, upload_id)
         digest, written = hashlib.sha256(), 0
         with _outages(key), tempfile.NamedTemporaryFile(dir=folder, prefix=".", delete=False) as file:
@@ -127,7 +127,7 @@ class FolderParts:
         return folder.glob(f"{number:0{_NUMBER_DIGITS}d}-*")
 
 
-def file_blocks(file: BinaryIO, count: int | None) -> Iterator[bytes]:
+def file_blocks(file: IO[bytes], count: int | None) -> Iterator[bytes]:
     """At most `count` bytes from where the file stands, in blocks."""
     while count is None or count > 0:
         block = file.read(BLOCK_BYTES if count is None else min(count, BLOCK_BYTES))

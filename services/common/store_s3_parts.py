@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from minio.datatypes import Part
 from minio.helpers import genheaders
@@ -37,7 +37,7 @@ class S3Parts:
             self._require_bucket()
             return str(self._client._create_multipart_upload(self._bucket, key, headers))
 
-    def put(self, key: str, upload_id: str, number: int, content: BinaryIO, size_bytes: int) -> StoredPart:
+    def put(self, key: str, upload_id: str, number: int, content: IO[bytes], size_bytes: int) -> StoredPart:
         data = content.read(size_bytes)
         with outages(check_key(key)):
             etag = self._client._upload_part(self._bucket, key, data, None, upload_id, number)

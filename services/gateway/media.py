@@ -23,6 +23,7 @@ Purpose = Literal[
     "speech",
     "batch_input",
     "batch_result",
+    "upload",
 ]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
@@ -33,6 +34,7 @@ _SUFFIXES: Final = {
     "audio/ogg": "ogg",
     "audio/aac": "aac",
     "audio/pcm": "pcm",
+    "audio/mp4": "m4a",
     "image/png": "png",
     "image/jpeg": "jpg",
     "image/webp": "webp",
@@ -80,9 +82,21 @@ def _record(
 
 
 def media_record(
-    stored: StoredObject, media_id: str, *, tenant: str, content_type: str, purpose: Purpose, job_id: str | None = None
+    stored: StoredObject,
+    media_id: str,
+    *,
+    tenant: str,
+    content_type: str,
+    purpose: Purpose,
+    job_id: str | None = None,
+    file_name: str | None = None,
 ) -> Media:
-    """The record of a stored file, to be added in the transaction that publishes it."""
+    """The record of a stored file, to be added in the transaction that publishes it.
+
+    Args:
+        job_id: of the job that made it.
+        file_name: under which clients save it; by default its id and the suffix of its kind.
+    """
     return Media(
         id=media_id,
         tenant=tenant,
@@ -92,7 +106,7 @@ def media_record(
         size_bytes=stored.size_bytes,
         content_type=content_type,
         purpose=purpose,
-        file_name=f"{media_id}.{suffix_of(content_type)}",
+        file_name=file_name or f"{media_id}.{suffix_of(content_type)}",
         job_id=job_id,
     )
 

@@ -23,7 +23,8 @@ from services.gateway.api.fields import (
 )
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import current_request_id
-from services.gateway.db import Face, Media, delete_record, find, find_named, get_page
+from services.gateway.db import Face, find_named, get_page
+from services.gateway.deletion import delete_face
 from services.gateway.face_enrolment import MAX_PICTURES, FaceOrder, enrol_face
 
 bp = APIBlueprint("faces", __name__, url_prefix="/v1/faces", tag="Faces")
@@ -142,17 +143,8 @@ def get_face(face: str) -> FaceOut:
 
 @bp.delete("/<face>")
 @bp.output(Deleted)
-@bp.doc(summary="Delete a face and its pictures", operation_id="delete_face")
+@bp.doc(summary="Delete a face, its pictures, and the results that show it", operation_id="delete_face")
 @fails_with("NOT_FOUND")
 @needs("faces")
-def delete_face(face: str) -> dict[str, Any]:
-    gateway, tenant = current_gateway(), current_tenant()
-    with gateway.database.session() as session:
-        record = find_named(session, Face, tenant, face, what="face")
-        pictures = [find(session, Media, tenant, item["media"], what="picture of the face") for item in record.pictures]
-        delete_record(session, record)
-        for picture in pictures:
-            session.delete(picture)
-    for picture in pictures:
-        gateway.store.delete(picture.key)
-    return {"id": record.id, "object": "face.deleted"}
+def delete_one(face: str) -> dict[str, Any]:
+    return {"id": delete_face(current_gateway(), current_tenant(), face), "object": "face.deleted"}

@@ -24,7 +24,8 @@ from services.gateway.api.fields import (
 )
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import current_request_id
-from services.gateway.db import Media, Voice, delete_record, find, find_named, get_page
+from services.gateway.db import Voice, find_named, get_page
+from services.gateway.deletion import delete_voice
 from services.gateway.enrolment import VoiceOrder, enrol_voice
 from services.gateway.profiles import voice_similarity
 
@@ -168,15 +169,8 @@ def get_voice(voice: str) -> VoiceOut:
 
 @bp.delete("/<voice>")
 @bp.output(Deleted)
-@bp.doc(summary="Delete a voice and its recording", operation_id="delete_voice")
+@bp.doc(summary="Delete a voice, its recording, and what was spoken with it and kept", operation_id="delete_voice")
 @fails_with("NOT_FOUND")
 @needs("voices")
-def delete_voice(voice: str) -> dict[str, Any]:
-    gateway, tenant = current_gateway(), current_tenant()
-    with gateway.database.session() as session:
-        record = find_named(session, Voice, tenant, voice, what="voice")
-        sample = find(session, Media, tenant, record.sample_media_id, what="recording of the voice")
-        delete_record(session, record)
-        session.delete(sample)
-    gateway.store.delete(sample.key)
-    return {"id": record.id, "object": "audio.voice.deleted"}
+def delete_one(voice: str) -> dict[str, Any]:
+    return {"id": delete_voice(current_gateway(), current_tenant(), voice), "object": "audio.voice.deleted"}

@@ -1,0 +1,188 @@
+"""Deleting a voice, a face, a file or a job, with everything that was made of it.
+
+The order is the same everywhere: one transaction deletes the records, so that from then on nobody finds the files; then
+the objects are deleted. Whatever a crash in between leaves is objects without a record, which `sweeping` removes.
+The record of a job outlives the voice or face it used, without its result; it goes when the job itself is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import ColumnElement, String, cast, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from services.common.errors import LikenessError
+from services.gateway.context import Gateway
+from services.gateway.db import (
+    Face,
+    Job,
+    JobEvent,
+    Media,
+    Upload,
+    Voice,
+    WebhookDelivery,
+    delete_record,
+    find,
+    find_named,
+)
+from services.gateway.jobs.records import UNFINISHED, end_job_in
+
+_CHUNK: Final = 400  # ids in one statement
+ItemT = TypeVar("ItemT")
+
+
+def delete_voice(gateway: Gateway, tenant: str, reference: str) -> str:
+    """Deletes a voice by id or name, its recording and all that was spoken with it and kept; its id.
+
+    Work that uses it is cancelled. Raises LikenessError NOT_FOUND.
+    """
+    with gateway.database.session() as session:
+        voice = find_named(session, Voice, tenant, reference, what="voice")
+        jobs = _jobs_with(session, tenant, voice.id)
+        _call_off(session, jobs, "The voice was deleted.")
+        delete_record(session, voice)
+        keys = forget_media(session, [voice.sample_media_id, *_results(session, jobs)])
+    _delete_objects(gateway, keys, jobs)
+    return voice.id
+
+
+def delete_face(gateway: Gateway, tenant: str, reference: str) -> str:
+    """Deletes a face by id or name, its pictures and all pictures and films that it was put into; its id.
+
+    Work that uses it is cancelled. Raises LikenessError NOT_FOUND.
+    """
+    with gateway.database.session() as session:
+        face = find_named(session, Face, tenant, reference, what="face")
+        jobs = _jobs_with(session, tenant, face.id)
+        _call_off(session, jobs, "The face was deleted.")
+        delete_record(session, face)
+        pictures = [picture["media"] for picture in face.pictures]
+        keys = forget_media(session, [*pictures, *_results(session, jobs)])
+    _delete_objects(gateway, keys, jobs)
+    return face.id
+
+
+def delete_media(gateway: Gateway, tenant: str, media_id: str) -> None:
+    """Deletes a file and what was made of it.
+
+    Raises:
+        LikenessError: NOT_FOUND; IN_USE for the recording of a voice, a picture of a face, and what unfinished work
+            needs.
+    """
+    with gateway.database.session() as session:
+        find(session, Media, tenant, media_id, what="media")
+        _require_unused(session, tenant, media_id)
+        jobs = list(session.scalars(select(Job).where(Job.tenant == tenant, Job.target_media_id == media_id)))
+        keys = forget_media(session, [media_id, *_results(session, jobs)])
+    _delete_objects(gateway, keys, [])
+
+
+def delete_job(gateway: Gateway, tenant: str, job_id: str) -> None:
+    """Deletes a job that has ended: its record, events and messages, its result, and what was uploaded for it alone; of
+    a batch, also its items.
+
+    Raises:
+        LikenessError: NOT_FOUND; IN_USE while it, or one of its items, is being worked on or waits.
+    """
+    with gateway.database.session() as session:
+        job = find(session, Job, tenant, job_id, what="job")
+        jobs = [job, *session.scalars(select(Job).where(Job.batch_id == job.id))]
+        if any(item.state in UNFINISHED for item in jobs):
+            raise LikenessError("IN_USE", f"{job.id} has not ended; cancel it first.")
+        ids = [item.id for item in jobs]
+        media = [*_results(session, jobs), *_brought_along(session, jobs)]
+        for some in _chunks(ids):
+            session.execute(delete(JobEvent).where(JobEvent.job_id.in_(some)))
+            session.execute(delete(WebhookDelivery).where(WebhookDelivery.job_id.in_(some)))
+            session.execute(delete(Job).where(Job.id.in_(some)))
+        keys = forget_media(session, media)
+    _delete_objects(gateway, keys, jobs)
+
+
+def forget_media(session: Session, ids: Iterable[str]) -> list[str]:
+    """Deletes records of files, and every mention of them in jobs and uploads; the keys of what is to be deleted once
+    the transaction is committed."""
+    keys: list[str] = []
+    for some in _chunks(list(dict.fromkeys(ids))):
+        session.execute(update(Job).where(Job.media_id.in_(some)).values(media_id=None))
+        session.execute(update(Job).where(Job.target_media_id.in_(some)).values(target_media_id=None))
+        session.execute(delete(Upload).where(Upload.media_id.in_(some)))
+        keys += session.scalars(select(Media.key).where(Media.id.in_(some)))
+        session.execute(delete(Media).where(Media.id.in_(some)))
+    return keys
+
+
+def mentions(column: Any, record_id: str) -> ColumnElement[bool]:
+    """Whether a JSON column names that id, which is like no other text."""
+    return cast(column, String).contains(f'"{record_id}"', autoescape=True)
+
+
+def _jobs_with(session: Session, tenant: str, likeness_id: str) -> Sequence[Job]:
+    """The jobs that use or used a voice or face, alone or among others."""
+    uses = or_(Job.likeness_id == likeness_id, mentions(Job.parameters, likeness_id))
+    return list(session.scalars(select(Job).where(Job.tenant == tenant, uses)))
+
+
+def _call_off(session: Session, jobs: Iterable[Job], why: str) -> None:
+    """Ends what has not ended. Whoever works on it finds that out, and publishes nothing."""
+    for job in jobs:
+        if job.state in UNFINISHED:
+            end_job_in(session, job.id, "canceled", figures={}, error=LikenessError("CANCELLED", why))
+
+
+def _results(session: Session, jobs: Sequence[Job]) -> list[str]:
+    """Ids of the files that jobs made."""
+    found = [job.media_id for job in jobs if job.media_id is not None]
+    for some in _chunks([job.id for job in jobs]):
+        found += session.scalars(select(Media.id).where(Media.job_id.in_(some)))
+    return found
+
+
+def _brought_along(session: Session, jobs: Sequence[Job]) -> list[str]:
+    """Ids of the files that came with the requests of jobs, and that no other job uses."""
+    own = {job.id for job in jobs}
+    found: set[str] = set()
+    for job in jobs:
+        if job.target_media_id is not None and job.parameters.get("target_uploaded", True):
+            found.add(job.target_media_id)
+        for assignment in job.parameters.get("assignments", ()):
+            if assignment.get("reference_media"):
+                found.add(assignment["reference_media"])
+    for some in _chunks(sorted(found)):
+        uses = session.execute(select(Job.id, Job.target_media_id).where(Job.target_media_id.in_(some)))
+        found -= {media_id for job_id, media_id in uses if job_id not in own}
+        found -= set(session.scalars(select(Media.id).where(Media.id.in_(some), Media.purpose == "upload")))
+    return sorted(found)
+
+
+def _require_unused(session: Session, tenant: str, media_id: str) -> None:
+    voice = session.scalar(select(Voice).where(Voice.sample_media_id == media_id))
+    if voice is not None:
+        raise LikenessError("IN_USE", f"It is the recording of the voice {voice.id}; delete that.")
+    face = session.scalar(select(Face).where(Face.tenant == tenant, mentions(Face.pictures, media_id)))
+    if face is not None:
+        raise LikenessError("IN_USE", f"It is a picture of the face {face.id}; delete that.")
+    job = session.scalar(unfinished_with(tenant, media_id))
+    if job is not None:
+        raise LikenessError("IN_USE", f"The job {job} needs it, and has not ended; cancel that first.")
+
+
+def unfinished_with(tenant: str, media_id: str) -> Any:
+    """Selects a job that has not ended and needs the file."""
+    needs = or_(Job.target_media_id == media_id, mentions(Job.parameters, media_id))
+    return select(Job.id).where(Job.tenant == tenant, Job.state.in_(UNFINISHED), needs).limit(1)
+
+
+def _delete_objects(gateway: Gateway, keys: Iterable[str], jobs: Iterable[Job]) -> None:
+    for key in keys:
+        gateway.store.delete(key)
+    for job in jobs:
+        gateway.store.delete_prefix(f"work/{job.tenant}/{job.id}/")
+
+
+def _chunks(items: Collection[ItemT]) -> Iterable[list[ItemT]]:
+    listed = list(items)
+    for start in range(0, len(listed), _CHUNK):
+        yield listed[start : start + _CHUNK]
