@@ -15,9 +15,11 @@ from services.gateway.accounts.audit import register_audit
 from services.gateway.accounts.limits import register_limits
 from services.gateway.api import (
     audit,
+    batches,
     consents,
     docs,
     faces,
+    files,
     health,
     job_events,
     jobs,
@@ -28,6 +30,7 @@ from services.gateway.api import (
     speech,
     swaps,
     tenants,
+    uploads,
     voices,
     webhooks,
 )
@@ -54,8 +57,11 @@ _BLUEPRINTS: Final = (
     swaps.bp,
     live.bp,
     media.bp,
+    uploads.bp,
     jobs.bp,
     job_events.bp,
+    batches.bp,
+    files.bp,
     webhooks.bp,
     models.bp,
     keys.bp,
@@ -124,7 +130,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     register_authentication(app)
     register_limits(app, settings.rate_limit_storage)
     register_audit(app)
-    app.before_request(_allow_films)
+    app.before_request(_allow_large_bodies)
     register_idempotency(app)
     app.after_request(_add_security_headers)
     register_problems(app)
@@ -134,10 +140,13 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     return app
 
 
-def _allow_films() -> None:
-    """Only a swap's request may be as large as a film is."""
+def _allow_large_bodies() -> None:
+    """Only a swap's request may be as large as a film is, and a part of an upload as large as that may be."""
+    settings = current_gateway().settings
     if request.endpoint == "swaps.create_swap":
-        request.max_content_length = current_gateway().settings.max_film_bytes
+        request.max_content_length = settings.max_film_bytes
+    elif request.endpoint == "uploads.put_part":
+        request.max_content_length = max(settings.max_upload_bytes, settings.upload_part_bytes)
 
 
 def _add_security_headers(response: Response) -> Response:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from apiflask import APIFlask
 
 from services.common.errors import REASONS
-from services.gateway.api.headers import header_parameters
+from services.gateway.api.headers import header_parameters, request_bodies
 from services.gateway.api.reasons import reasons_of
 from services.gateway.problems import CONTENT_TYPE, Problem, problem_type
 
@@ -29,6 +29,7 @@ _TAGS: Final = (  # in the order in which a newcomer meets them
     "Batches",
     "Webhooks",
     "Media",
+    "Uploads",
     "Models",
     "Accounts",
     "Operation",
@@ -66,6 +67,8 @@ def register_openapi(app: APIFlask) -> None:
                     view = app.view_functions[rule.endpoint]
                     if headers := header_parameters(view):
                         operation.setdefault("parameters", []).extend(headers)
+                    if bodies := request_bodies(view):
+                        operation["requestBody"] = {"content": bodies}
                     _add_responses(operation, reasons_of(view))
         return spec
 

@@ -18,11 +18,12 @@ from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Voice, find_named
 from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
-from services.gateway.jobs import JobState, end_job, start_job
+from services.gateway.jobs import JobState, QueueOptions, end_job, start_job
+from services.gateway.jobs.records import PLAIN
 from services.gateway.media import publish
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, voice_similarity
-from services.gateway.stages import Call, fields_called
+from services.gateway.stages import Call, fields_called, until
 from services.gateway.synthesis import SampleStream, Utterance
 
 _log: Final = logging.getLogger(__name__)
@@ -171,7 +172,15 @@ class Speech:
         observe_speech(state, self.figures)
 
 
-def begin_speech(gateway: Gateway, order: SpeechOrder, *, tenant: str, request_id: str, started_at: float) -> Speech:
+def begin_speech(
+    gateway: Gateway,
+    order: SpeechOrder,
+    *,
+    tenant: str,
+    request_id: str,
+    started_at: float,
+    options: QueueOptions = PLAIN,
+) -> Speech:
     """Checks voice and consent, opens the job record and sets the stages to work.
 
     Args:
@@ -195,10 +204,11 @@ def begin_speech(gateway: Gateway, order: SpeechOrder, *, tenant: str, request_i
             likeness_id=voice.id,
             parameters=parameters,
             owner=gateway.process_id,
+            options=options,
         )
     return Speech(
         gateway=gateway,
-        call=Call(request_id, started_at + gateway.settings.speech_deadline_s),
+        call=Call(request_id, until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)),
         tenant=tenant,
         job_id=job.id,
         order=order,

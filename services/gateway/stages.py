@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, NoReturn
 
 import grpc
@@ -56,6 +57,13 @@ class Call:
         if remaining <= 0:
             raise LikenessError("DEADLINE_EXCEEDED", "The time allowed for this request has passed.")
         return remaining
+
+
+def until(expires_at: float, deadline_at: datetime | None) -> float:
+    """The earlier of a time on the monotonic clock and a date, on that clock."""
+    if deadline_at is None:
+        return expires_at
+    return min(expires_at, time.monotonic() + (deadline_at - datetime.now(UTC)).total_seconds())
 
 
 class Stages:

@@ -14,7 +14,8 @@ from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
 from services.gateway.enrolment import message_record
 from services.gateway.halting import Halt
-from services.gateway.jobs import end_job, start_job
+from services.gateway.jobs import QueueOptions, end_job, start_job
+from services.gateway.jobs.records import PLAIN
 from services.gateway.media import (
     destination_for_stage,
     media_bytes,
@@ -23,7 +24,7 @@ from services.gateway.media import (
     publish,
 )
 from services.gateway.painting import Painting, PictureFormat
-from services.gateway.stages import Call, fields_called
+from services.gateway.stages import Call, fields_called, until
 from services.gateway.uploads import picture_content_type
 
 
@@ -45,7 +46,15 @@ class _Swapped:
     figures: dict[str, Any]
 
 
-def swap_picture(gateway: Gateway, order: SwapOrder, *, tenant: str, request_id: str, started_at: float) -> Job:
+def swap_picture(
+    gateway: Gateway,
+    order: SwapOrder,
+    *,
+    tenant: str,
+    request_id: str,
+    started_at: float,
+    options: QueueOptions = PLAIN,
+) -> Job:
     """Swaps while the caller waits, publishes the result, and returns the finished job.
 
     Raises:
@@ -63,8 +72,9 @@ def swap_picture(gateway: Gateway, order: SwapOrder, *, tenant: str, request_id:
             likeness_id=assignments[0].face,
             parameters=swap_parameters(assignments, order),
             owner=gateway.process_id,
+            options=options,
         )
-    call = Call(request_id, started_at + gateway.settings.swap_deadline_s)
+    call = Call(request_id, until(started_at + gateway.settings.swap_deadline_s, options.deadline_at))
     try:
         swapped = _swap(gateway, order, assignments, target, call, tenant, started_at)
     except Exception as error:

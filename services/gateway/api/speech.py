@@ -13,16 +13,33 @@ from pydantic import Field, StringConstraints
 from services.common.encode_audio import CONTENT_TYPES, AudioFormat
 from services.common.errors import LikenessError
 from services.gateway.accounts import needs, starts_job
-from services.gateway.api.fields import SOME_TEXT, Identifier, JsonBody, current_gateway, current_tenant
+from services.gateway.api.answers import ended_in_time, preference_headers
+from services.gateway.api.fields import (
+    SOME_TEXT,
+    Identifier,
+    JsonBody,
+    current_gateway,
+    current_tenant,
+    inline_schema,
+)
+from services.gateway.api.headers import PREFER, takes_headers
+from services.gateway.api.job_views import JobOut, show_job
 from services.gateway.api.models import DEFAULT_MODEL, MODEL_IDS
+from services.gateway.api.prefer import Preference, current_preference
+from services.gateway.api.queue_fields import QueueFields, queue_options
 from services.gateway.api.reasons import CONSENT, STAGE, fails_with
 from services.gateway.api.scope import arrived_at, current_request_id
-from services.gateway.figures import speech_headers
+from services.gateway.db import Media
+from services.gateway.figures import SpeechFigures, speech_headers
+from services.gateway.jobs import QueueOptions
+from services.gateway.media import media_bytes
 from services.gateway.problems import describe
 from services.gateway.speech import Speech, SpeechOrder, begin_speech
+from services.gateway.speech_jobs import queue_speech
 from services.gateway.synthesis import Utterance
 
 MAX_INPUT_CHARACTERS: Final = 4096
+MAX_QUEUED_CHARACTERS: Final = 200_000
 bp = APIBlueprint("speech", __name__, url_prefix="/v1/audio/speech", tag="Speech")
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -42,7 +59,11 @@ _RESPONSES: Final[Any] = {
         "description": "The audio, in the format that was asked for",
         "content": {**{kind: _BINARY for kind in CONTENT_TYPES.values()}, "text/event-stream": _BINARY},
         "headers": _HEADERS,
-    }
+    },
+    202: {
+        "description": "Queued; Location names the job, whose `media` is the audio once it has succeeded",
+        "content": {"application/json": {"schema": inline_schema(JobOut)}},
+    },
 }
 
 
@@ -52,11 +73,11 @@ class VoiceReference(JsonBody):
     id: Identifier
 
 
-class SpeechIn(JsonBody):
+class SpeechIn(QueueFields, JsonBody):
     """What to say, in whose voice. The fields of OpenAI's API, and below them those that only Likeness has."""
 
-    input: Annotated[str, StringConstraints(max_length=MAX_INPUT_CHARACTERS, pattern=SOME_TEXT)] = Field(
-        description="The text, at most 4096 characters."
+    input: Annotated[str, StringConstraints(max_length=MAX_QUEUED_CHARACTERS, pattern=SOME_TEXT)] = Field(
+        description="The text, at most 4096 characters; where it is queued, at most 200 000."
     )
     voice: Identifier | VoiceReference = Field(description="Id or name of an enrolled voice.")
     model: Identifier = Field(DEFAULT_MODEL, description="One of /v1/models.")
@@ -96,13 +117,15 @@ class SpeechBody:
 @bp.input(SpeechIn, arg_name="body")
 @bp.doc(
     summary="Speak a text",
-    description="Compatible with OpenAI's API. A failure in mid-stream breaks the connection without a proper end.",
+    description="Compatible with OpenAI's API. A failure in mid-stream breaks the connection without a proper end. "
+    "With `Prefer`, the speech is queued, survives restarts, and is kept as media.",
     operation_id="create_speech",
     responses=_RESPONSES,
 )
 @fails_with("NOT_FOUND", "TEXT_UNPRONOUNCEABLE", "LANGUAGE_UNSUPPORTED", *CONSENT, *STAGE)
 @needs("speech")
 @starts_job
+@takes_headers(PREFER)
 def create_speech(body: SpeechIn) -> Response:
     gateway = current_gateway()
     if body.model not in MODEL_IDS:
@@ -111,8 +134,19 @@ def create_speech(body: SpeechIn) -> Response:
     if body.stream is False and body.stream_format == "sse":
         detail = "Events are a stream: leave out stream=false, or ask for stream_format=audio."
         raise LikenessError("INVALID_FIELD", detail, field="stream")
+    preference, options = current_preference(), queue_options(body)
+    if preference.may_queue:
+        return _queued(body, preference, options)
+    if len(body.input) > MAX_INPUT_CHARACTERS:
+        detail = f"{len(body.input)} characters are more than {MAX_INPUT_CHARACTERS}. Send Prefer: respond-async."
+        raise LikenessError("INVALID_FIELD", detail, field="input")
     speech = begin_speech(
-        gateway, _order(body), tenant=current_tenant(), request_id=current_request_id(), started_at=arrived_at()
+        gateway,
+        speech_order(body),
+        tenant=current_tenant(),
+        request_id=current_request_id(),
+        started_at=arrived_at(),
+        options=options,
     )
     if _wants_stream(body, gateway.settings.complete_below_characters):
         return _streamed(speech, body)
@@ -121,7 +155,28 @@ def create_speech(body: SpeechIn) -> Response:
     return _respond(data, speech, CONTENT_TYPES[body.response_format], similarity=similarity, complete=True)
 
 
-def _order(body: SpeechIn) -> SpeechOrder:
+def _queued(body: SpeechIn, preference: Preference, options: QueueOptions) -> Response:
+    if body.stream or body.stream_format == "sse":
+        detail = "A speech that is queued is not streamed: leave out Prefer, or this."
+        raise LikenessError("INVALID_FIELD", detail, field="stream" if body.stream else "stream_format")
+    gateway, order = current_gateway(), speech_order(body)
+    job = queue_speech(gateway, order, tenant=current_tenant(), request_id=current_request_id(), options=options)
+    ended = ended_in_time(job, preference)
+    if ended is None:
+        response = Response(show_job(job).model_dump_json(), 202, content_type="application/json")
+        response.headers.update(preference_headers(preference, f"/v1/jobs/{job.id}"))
+        return response
+    with gateway.database.session() as session:
+        media = session.get_one(Media, ended.media_id)
+    response = Response(media_bytes(gateway, media), content_type=media.content_type)
+    figures = SpeechFigures(**ended.figures)
+    similarity = figures.speaker_similarity
+    response.headers.update(speech_headers(job.id, figures, similarity=similarity, complete=True))
+    response.headers.update(preference_headers(preference))
+    return response
+
+
+def speech_order(body: SpeechIn) -> SpeechOrder:
     utterance = Utterance(
         text=body.input,
         speed=body.speed,

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from services.common.errors import LikenessError
 from services.gateway.api.fields import FormBody, Identifier
+from services.gateway.api.queue_fields import QueueFields
 from services.gateway.assignments import MAX_ASSIGNMENTS, AssignmentOrder, Selection
 from services.gateway.film import FilmOptions
 from services.gateway.painting import FaceRegion, Painting, PictureFormat
@@ -47,7 +48,7 @@ class AssignmentIn(BaseModel):
     threshold: Threshold | None = None
 
 
-class SwapIn(FormBody):
+class SwapIn(QueueFields, FormBody):
     """A swap to be made (multipart/form-data)."""
 
     model_config = ConfigDict(

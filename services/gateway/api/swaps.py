@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import IO, Any, Final, Literal
 
 from apiflask import APIBlueprint
-from flask import request
 from pydantic import BaseModel, Field
 
 from services.common.errors import LikenessError
 from services.gateway.accounts import needs, starts_job
+from services.gateway.api.answers import ended_in_time, preference_headers
 from services.gateway.api.faces import Box
 from services.gateway.api.fields import current_gateway, current_tenant, inline_schema, unix_seconds
+from services.gateway.api.headers import PREFER, takes_headers
 from services.gateway.api.job_views import JobError, Progress, show_progress
 from services.gateway.api.jobs import cancel_record
+from services.gateway.api.prefer import current_preference
+from services.gateway.api.queue_fields import queue_options
 from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
 from services.gateway.api.scope import arrived_at, current_request_id
 from services.gateway.api.swap_form import SwapIn
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
 from services.gateway.film_jobs import FilmOrder, queue_film_swap
-from services.gateway.jobs import JobState
+from services.gateway.jobs import JobState, QueueOptions
 from services.gateway.swap import SwapOrder, swap_picture
 from services.gateway.swap_jobs import queue_picture_swap
 from services.gateway.uploads import file_of, film_content_type, first_bytes
@@ -110,7 +113,7 @@ _ACCEPTED: Final[Any] = {
     summary="Swap faces in a picture or a film",
     description=(
         "Needs the live consent of every enrolled face that is named. A picture is answered when it is done (201), "
-        "unless `Prefer: respond-async` is sent. A film is accepted (202) and worked on in the background: "
+        "unless `Prefer` is sent. A film is accepted (202) and worked on in the background: "
         "`GET /v1/swaps/{id}` shows its progress. It is published whole or not at all; a consent that ends meanwhile "
         "cancels it."
     ),
@@ -129,6 +132,7 @@ _ACCEPTED: Final[Any] = {
 )
 @needs("swaps")
 @starts_job
+@takes_headers(PREFER)
 def create_swap(body: SwapIn) -> Any:
     if (body.target is None) == (body.target_media is None):
         detail = "Give one target: either a picture or a film, or the id of media that are here."
@@ -141,21 +145,26 @@ def create_swap(body: SwapIn) -> Any:
         media = _media_at_hand(gateway, tenant, str(body.target_media))
         target_type = _film_type_of(gateway, media)
     wants_film = target_type is not None
-    if not wants_film and "respond-async" not in request.headers.get("Prefer", ""):
+    preference, options = current_preference(), queue_options(body)
+    if not wants_film and not preference.may_queue:
         job = swap_picture(
             gateway,
             _picture_order(gateway, body),
             tenant=tenant,
             request_id=current_request_id(),
             started_at=arrived_at(),
+            options=options,
         )
         return show_swap(job)
     if target_type is not None:
-        job = _queue_film(gateway, tenant, body, target_type, media)
+        job = _queue_film(gateway, tenant, body, target_type, media, options)
     else:
         order = _picture_order(gateway, body)
-        job = queue_picture_swap(gateway, order, tenant=tenant, request_id=current_request_id())
-    return show_swap(job), 202, {"Location": f"/v1/swaps/{job.id}"}
+        job = queue_picture_swap(gateway, order, tenant=tenant, request_id=current_request_id(), options=options)
+    ended = ended_in_time(job, preference)
+    if ended is not None:
+        return show_swap(ended), 201, preference_headers(preference)
+    return show_swap(job), 202, preference_headers(preference, f"/v1/swaps/{job.id}")
 
 
 @bp.get("/<swap_id>")
@@ -218,12 +227,14 @@ def _picture_order(gateway: Gateway, body: SwapIn) -> SwapOrder:
     )
 
 
-def _queue_film(gateway: Gateway, tenant: str, body: SwapIn, target_type: str, media: Media | None) -> Job:
-    orders, painting, options = body.orders(), body.painting(), body.film_options(target_type)
+def _queue_film(
+    gateway: Gateway, tenant: str, body: SwapIn, target_type: str, media: Media | None, options: QueueOptions
+) -> Job:
+    orders, painting, film = body.orders(), body.painting(), body.film_options(target_type)
     request_id = current_request_id()
     if body.target is None:
-        order = FilmOrder(orders, None, target_type, media, painting, options)
-        return queue_film_swap(gateway, order, tenant=tenant, request_id=request_id)
+        order = FilmOrder(orders, None, target_type, media, painting, film)
+        return queue_film_swap(gateway, order, tenant=tenant, request_id=request_id, options=options)
     with file_of(_stream(body), gateway.settings.spool_dir) as path:
-        order = FilmOrder(orders, path, target_type, None, painting, options)
-        return queue_film_swap(gateway, order, tenant=tenant, request_id=request_id)
+        order = FilmOrder(orders, path, target_type, None, painting, film)
+        return queue_film_swap(gateway, order, tenant=tenant, request_id=request_id, options=options)

@@ -91,11 +91,13 @@ def start_job(
     target_media_id: str | None = None,
     owner: str | None = None,
     in_background: bool = False,
+    options: QueueOptions = PLAIN,
 ) -> Job:
     """Adds the record of work that begins now, in this process, while somebody waits for it.
 
     Args:
         owner: id of the process; when that vanishes, the job is failed.
+        options: of which deadline and webhook count here.
         in_background: whether it has progress, and can be cancelled (a live swap).
     """
     job = new_job(
@@ -110,6 +112,8 @@ def start_job(
         owner=owner,
         started_at=utc_now(),
         progress={"phase": "waiting"} if in_background else None,
+        deadline_at=options.deadline_at,
+        webhook_url=options.webhook_url,
     )
     session.add(job)
     session.flush()
