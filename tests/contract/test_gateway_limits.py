@@ -1,0 +1,106 @@
+"""Too much is refused with a word about when to come back, and never hangs."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from services.gateway.accounts.secrets import make_key
+from tests.contract.gateway_accounts import KeyedGateway
+from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, wait_for
+from tests.contract.gateway_people import enrol_ada
+
+REDIS_URL = os.environ.get("LIKENESS_TEST_REDIS_URL")  # redis://host:port of a server that may be written to
+
+
+@pytest.fixture(
+    params=["memory://", pytest.param(REDIS_URL, marks=pytest.mark.skipif(not REDIS_URL, reason="no Redis"))]
+)
+def keyed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KeyedGateway]:
+    made = KeyedGateway(tmp_path, rate_limit_storage=request.param, failed_attempts_per_minute=3)
+    yield made
+    made.close()
+
+
+def test_each_key_has_its_requests_per_minute(keyed: KeyedGateway) -> None:
+    client = keyed.tenant("small", requests_per_minute=4)
+    other = keyed.client(keyed.new_key(tenant="small", scopes=["read"])["key"])
+    answers = [client.get("/v1/jobs") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
+    assert answers[0].headers["RateLimit-Policy"] == '"requests";q=4;w=60'
+    left = [int(re.search(r'^"requests";r=(\d+);t=\d+$', answer.headers["RateLimit"])[1]) for answer in answers]  # type: ignore[index]
+    assert left == [3, 2, 1, 0, 0]
+    refused = answers[-1]
+    assert (refused.get_json()["reason"], refused.get_json()["error"]["type"]) == ("RATE_LIMITED", "rate_limit_error")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert other.get("/v1/jobs").status_code == 200, "another key of the tenant has its own"
+    assert keyed.operator.get("/v1/jobs").headers["RateLimit-Policy"].startswith('"requests";q=6000;')
+    for path in ("/healthz", "/metrics", "/docs"):
+        assert client.get(path).status_code == 200
+        assert "RateLimit" not in client.get(path).headers
+
+
+def test_an_address_has_its_failed_attempts_and_valid_keys_are_not_held_against(keyed: KeyedGateway) -> None:
+    wrong = keyed.client(make_key().text)
+    answers = [(wrong if number % 2 else keyed.anonymous).get("/v1/jobs") for number in range(5)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+    assert answers[-1].get_json()["reason"] == "RATE_LIMITED"
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert keyed.operator.get("/v1/jobs").status_code == 200
+    assert keyed.anonymous.get("/healthz").status_code == 200
+
+
+def test_without_redis_each_process_counts_for_itself(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    keyed = KeyedGateway(tmp_path, rate_limit_storage=f"redis://127.0.0.1:{port}")
+    client = keyed.tenant("small", requests_per_minute=2)
+    assert [client.get("/v1/jobs").status_code for _ in range(3)] == [200, 200, 429]
+    assert keyed.anonymous.get("/v1/jobs").status_code == 401
+    keyed.close()
+
+
+def test_a_tenant_may_have_so_many_jobs_at_the_same_time(tmp_path: Path) -> None:
+    stages = FakeStages(tmp_path)
+    keyed = KeyedGateway(tmp_path, **stages.targets())
+    small = keyed.tenant("small", concurrent_jobs=1)
+    for client in (small, keyed.operator):
+        enrol_ada(client)
+    body = {"voice": "Ada", "input": f"First words. {HOLD_WORD} and the rest.", "stream": False}
+    short = {"voice": "Ada", "input": "Hello.", "response_format": "wav"}
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(lambda: small.post("/v1/audio/speech", json=body))
+        wait_for(lambda: keyed.app.test_client().get("/v1/jobs", headers=_header(small)).get_json()["data"])
+        began = time.monotonic()
+        refused = keyed.app.test_client().post("/v1/audio/speech", json=short, headers=_header(small))
+        assert (refused.status_code, refused.get_json()["reason"]) == (429, "QUEUE_FULL")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert time.monotonic() - began < 2.0
+        assert keyed.operator.post("/v1/audio/speech", json=short).status_code == 200, "another tenant is not affected"
+        stages.doings.go_on.set()
+        assert held.result().status_code == 200
+    assert small.post("/v1/audio/speech", json=short).status_code == 200
+    keyed.close()
+    stages.close()
+
+
+def test_a_body_may_have_so_many_bytes(tmp_path: Path) -> None:
+    keyed = KeyedGateway(tmp_path, max_upload_bytes=2000)
+    large = keyed.operator.post("/v1/faces", data={"consent": "x", "picture": (io.BytesIO(b"x" * 3000), "x.png")})
+    assert (large.status_code, large.get_json()["reason"]) == (413, "MEDIA_TOO_LARGE")
+    long = keyed.operator.post("/v1/face_consents", json={"who": "x", "kind": "synthetic", "evidence": "y" * 3000})
+    assert long.status_code == 413
+    keyed.close()
+
+
+def _header(client: object) -> dict[str, str]:
+    return {"Authorization": client.environ_base["HTTP_AUTHORIZATION"]}  # type: ignore[attr-defined]
