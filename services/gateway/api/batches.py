@@ -200,7 +200,11 @@ def create_batch() -> Any:
             items,
             tenant=tenant,
             request_id=current_request_id(),
-            parameters={"endpoint": body.endpoint, "metadata": body.metadata},
+            parameters={
+                "endpoint": body.endpoint,
+                "metadata": body.metadata,
+                "target_uploaded": media is None,  # then the file goes with the batch
+            },
             input_media_id=kept.id,
             options=options,
         )

@@ -10,10 +10,19 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.gateway.accounts import needs
-from services.gateway.api.fields import Identifier, PageOut, PageQuery, current_gateway, current_tenant, page_out
+from services.gateway.api.fields import (
+    Deleted,
+    Identifier,
+    PageOut,
+    PageQuery,
+    current_gateway,
+    current_tenant,
+    page_out,
+)
 from services.gateway.api.job_views import JobOut, show_job
 from services.gateway.api.reasons import fails_with
 from services.gateway.db import Job, find, get_page
+from services.gateway.deletion import delete_job
 from services.gateway.jobs import JobKind, JobState, cancel_job, retry_job
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
@@ -78,6 +87,21 @@ def get_job(job_id: str) -> JobOut:
     with current_gateway().database.session() as session:
         job = find(session, Job, current_tenant(), job_id, what="job")
         return show_job(job, queue_position(session, job))
+
+
+@bp.delete("/<job_id>")
+@needs("jobs")
+@bp.output(Deleted)
+@bp.doc(
+    summary="Delete a job",
+    description="Its record and events, its result, and what was uploaded for it alone; of a batch, its items as well. "
+    "One that has not ended must be cancelled first.",
+    operation_id="delete_job",
+)
+@fails_with("NOT_FOUND", "IN_USE", "STORE_UNAVAILABLE")
+def delete_one(job_id: str) -> Deleted:
+    delete_job(current_gateway(), current_tenant(), job_id)
+    return Deleted(id=job_id, object="job")
 
 
 @bp.post("/<job_id>/cancel")
