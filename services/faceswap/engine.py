@@ -10,6 +10,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from services.faceswap.aside import aside
 from services.faceswap.blend import blend, lay_texture
 from services.faceswap.chart import Laid, lay
 from services.faceswap.detector import Picture
@@ -134,16 +135,17 @@ def _painted(person: Likeness, face: Target, look: Look, memory: Memory | None, 
     target = face.picture
     new_points = new_mesh(person.head, face.points, look.shape_strength, turn, face.pose)
     region = region_around([face.points, new_points], target.shape[0], target.shape[1], MARGIN)
-    pixels, changed = warp_target(target, face.points, new_points, region)
     box = _box_of(new_points, region)
-    around = np.ascontiguousarray(pixels[box])
-    height, width = around.shape[:2]
+    height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
     local = new_points - [region.left + box[1].start, region.top + box[0].start, 0.0]
     texture = person.texture.level_for(float(np.ptp(local[:, :2], axis=0).max()))
     share = _share(person, face, look, memory)
-    on_mesh = lay_texture(local, _triangles(), texels(texture.shape[0]), texture, share, height, width)
+    laying = aside(lay_texture, local, _triangles(), texels(texture.shape[0]), texture, share, height, width)
+    pixels, changed = warp_target(target, face.points, new_points, region)
+    around = np.ascontiguousarray(pixels[box])
+    fields = _fields(person, around, lay(local, height, width), look, memory)
     alpha = np.zeros(pixels.shape[:2], np.float32)
-    pixels[box], alpha[box] = blend(around, on_mesh, _fields(person, around, lay(local, height, width), look, memory))
+    pixels[box], alpha[box] = blend(around, laying.result(), fields)
     changed[box] |= alpha[box] > 0
     return Painted(region, pixels, changed, alpha)
 

@@ -16,6 +16,7 @@ from typing import Final
 import cv2
 import numpy as np
 
+from services.faceswap.aside import aside
 from services.faceswap.detector import EYE_LEFT, EYE_RIGHT, Detection, Picture
 from services.faceswap.litert import FloatArray, LiteRtModel
 from services.faceswap.template import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, template
@@ -116,9 +117,10 @@ class FaceMesh:
             borderMode=cv2.BORDER_REPLICATE,
         )
         tensor = crop[:, :, ::-1].astype(np.float32) / 255.0
+        mirror = aside(self._infer, np.ascontiguousarray(tensor[:, ::-1])) if mirrored else None
         raw, logit = self._infer(tensor)
-        if mirrored:
-            other, other_logit = self._infer(np.ascontiguousarray(tensor[:, ::-1]))
+        if mirror is not None:
+            other, other_logit = mirror.result()
             other = other[template().mirror]
             other[:, 0] = px - 1.0 - other[:, 0]
             raw = ((raw + other) / 2).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Light that does not flicker from frame to frame: found in every third frame of a film, and followed slowly.
+"""Light that does not flicker from frame to frame: found in every fourth frame of a film, and followed slowly.
 
 What is remembered lies on the chart (`chart.py`), so that it moves with the face.
 """
@@ -18,8 +18,9 @@ from services.faceswap.face_engine import Memory
 from services.faceswap.litert import FloatArray
 
 KEY: Final = "light"
-EVERY: Final = 3  # frames
-FOLLOW: Final = 0.45  # share of what is found anew in what is remembered
+EVERY: Final = 4  # frames; an even number, so that it stays out of those in which occluders are looked for
+FIRST_AGE: Final = 2
+FOLLOW: Final = 0.5  # share of what is found anew in what is remembered
 FLASH: Final = 0.08  # natural logarithm: when the face's brightness changes by more, light is found at once
 JUMP: Final = 0.35  # the same of the light itself: a lamp was switched, and what is remembered holds no longer
 SEEN_FULLY: Final = 0.3  # cosine to the viewer: what is turned away further says little of its light
@@ -51,8 +52,11 @@ def steady_light(find: Callable[[], FloatArray], small: Picture, laid: Laid, mem
         known.age += 1
     else:
         current = np.log(np.maximum(laid.unroll(find()), LEAST_FACTOR))
-        followed = current if known is None else _followed(known.texels, current, laid)
-        memory.values[KEY] = known = Remembered(followed, level, 1)
+        if known is None:
+            known = Remembered(current, level, FIRST_AGE)
+        else:
+            known = Remembered(_followed(known.texels, current, laid), level, 1)
+        memory.values[KEY] = known
     return np.exp(laid.roll(known.texels))
 
 
