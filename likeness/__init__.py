@@ -4,6 +4,7 @@
 one machine. `likeness.v1` holds the generated gRPC stubs of the stages.
 """
 
+from likeness._accounts import ApiKey, AuditEntry, Tenant
 from likeness._client import Client
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError, LikenessJobError
 from likeness._swaps import SwapJob
@@ -23,6 +24,8 @@ from likeness._types import (
 )
 
 __all__ = [
+    "ApiKey",
+    "AuditEntry",
     "Batch",
     "BatchCounts",
     "Client",
@@ -40,5 +43,6 @@ __all__ = [
     "SpeechFigures",
     "Swap",
     "SwapJob",
+    "Tenant",
     "Voice",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import httpx
 
+from likeness._accounts import Audit, Keys, Tenants
 from likeness._jobs import Batches, Jobs
 from likeness._resources import Consents, Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
@@ -15,6 +17,7 @@ from likeness._transport import Transport, without_none
 from likeness._types import Speech, SpeechFigures, Swap
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
+API_KEY_VARIABLE: Final = "LIKENESS_API_KEY"
 DEFAULT_TIMEOUT_S: Final = 300.0
 FIGURES_TIMEOUT_S: Final = 10.0
 
@@ -29,7 +32,7 @@ class Client:
 
     Args:
         base_url: of the gateway.
-        api_key: sent as bearer token when given.
+        api_key: sent as bearer token; by default what LIKENESS_API_KEY says, if anything.
         timeout: seconds without a sign of life from the server after which a call fails.
 
     Every call raises LikenessAPIError when the server refuses and LikenessConnectionError when it is not reached.
@@ -38,7 +41,7 @@ class Client:
     def __init__(
         self, base_url: str = DEFAULT_URL, api_key: str | None = None, timeout: float = DEFAULT_TIMEOUT_S
     ) -> None:
-        self._transport = Transport(base_url, api_key, timeout)
+        self._transport = Transport(base_url, api_key or os.environ.get(API_KEY_VARIABLE), timeout)
         self.voice_consents = Consents(self._transport, "/v1/audio/voice_consents")
         self.face_consents = Consents(self._transport, "/v1/face_consents")
         self.voices = Voices(self._transport, "/v1/audio/voices")
@@ -47,6 +50,9 @@ class Client:
         self.jobs = Jobs(self._transport, "/v1/jobs")
         self.batches = Batches(self._transport, "/v1/batches")
         self.media = MediaFiles(self._transport, "/v1/media")
+        self.keys = Keys(self._transport, "/v1/keys")
+        self.tenants = Tenants(self._transport, "/v1/tenants")
+        self.audit = Audit(self._transport, "/v1/audit")
 
     @property
     def base_url(self) -> str:

@@ -14,14 +14,22 @@ CONNECT_TIMEOUT_S: Final = 5.0
 
 
 class Transport:
-    """One connection pool to one gateway."""
+    """One connection pool to one gateway.
 
-    def __init__(self, base_url: str, api_key: str | None, timeout_s: float) -> None:
+    Args:
+        api_key: sent as bearer token when given.
+        through: how requests travel, where it is not over the network.
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str | None, timeout_s: float, *, through: httpx.BaseTransport | None = None
+    ) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.base_url = base_url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.base_url,
             headers=headers,
+            transport=through,
             timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
         )
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from likeness._cli import batch, consents, demo, doctor, jobs, models, record, speak, swap, up, voices
+from likeness._cli import batch, consents, demo, doctor, jobs, keys, models, record, speak, swap, up, voices
 from likeness._cli.output import complain, say
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessJobError
 from likeness._stack import StackError
@@ -42,6 +42,7 @@ app.add_typer(consents.app, name="consents")
 app.add_typer(voices.app, name="voices")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(keys.app, name="keys")
 app.add_typer(batch.app, name="batch")
 
 

@@ -17,14 +17,18 @@ from likeness._cli.options import DEFAULT_DATA_DIR, DataDir
 from likeness._cli.output import complain, print_table, say
 from likeness._cli.stack_view import StackView
 from likeness._stack import (
+    BOOTSTRAP_VARIABLE,
     DEFAULT_HTTP_PORT,
+    GATEWAY,
     LOOPBACK,
     ProcessMemory,
     Stack,
     announce,
     claim_folder,
+    first_key,
     local_servers,
     port_is_free,
+    remember_first_key,
 )
 
 START_TIMEOUT_S: Final = 600.0  # the first start on a machine compiles the numba kernels
@@ -43,7 +47,9 @@ def up(
     if not port_is_free(port, host):
         raise typer.BadParameter(f"port {port} on {host} is taken; name another with --port, or stop what runs there")
     view = StackView()
-    servers = local_servers(data_dir, host=host, http_port=port)
+    key = first_key(data_dir)
+    environment = {GATEWAY: {BOOTSTRAP_VARIABLE: key}} if key else None
+    servers = local_servers(data_dir, host=host, http_port=port, environment=environment)
     stack = Stack(servers, data_dir / "logs", on_event=view.on_event)
     with claim_folder(data_dir), stop_signals() as stopped:
         started_at = time.monotonic()
@@ -53,6 +59,8 @@ def up(
             if not stopped.is_set():
                 announce(data_dir, stack)
                 _tell(stack, host, port, data_dir, time.monotonic() - started_at, memory)
+                if key is not None:
+                    _tell_key(key, data_dir)
             while not stopped.wait(WATCH_INTERVAL_S):
                 pass
             complain("Stopping; once more to stop at once.", style="dim")
@@ -66,6 +74,12 @@ def _tell(stack: Stack, host: str, port: int, data_dir: Path, seconds: float, me
     say(f"API pages http://{shown}:{port}/docs, logs {data_dir / 'logs'}. Ctrl-C stops it.")
     if memory:
         print_memory(stack.memory())
+
+
+def _tell_key(key: str, data_dir: Path) -> None:
+    say(f"API key, shown only now: {key}")
+    say("On this machine no key is needed; from elsewhere send it as LIKENESS_API_KEY. `likeness keys` makes others.")
+    remember_first_key(data_dir, key)
 
 
 def print_memory(found: list[ProcessMemory]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from likeness._stack import find_running, free_ports, port_is_free
 from services.common.settings import REPOSITORY_ROOT
+from services.gateway.accounts.secrets import read_key
 from tests.integration.conftest import RunningStack, eventually
 
 MOST_IDLE_MEMORY_BYTES = 2.5e9
@@ -53,5 +54,8 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     assert port_is_free(port)
     assert re.search(r"Likeness is up after [\d.]+ s: http://127.0.0.1:\d+", shown)
     assert "together" in shown
+    told = re.search(r"API key, shown only now: (\S+)", shown)
+    assert told is not None
+    assert read_key(told[1]).prefix == (tmp_path / "first-key").read_text().strip()
     for name in ("encoder", "synthesizer", "vocoder", "faceswap", "gateway"):
         assert (tmp_path / "logs" / f"{name}.log").stat().st_size > 0

@@ -45,7 +45,7 @@ def one_line(text: str) -> str:
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ["up", "doctor", "speak", "swap", "record", "demo", "consents", "voices", "models", "jobs"]:
+    for command in ["up", "doctor", "speak", "swap", "record", "demo", "consents", "voices", "models", "jobs", "keys"]:
         assert command in shown
         assert run([command, "--help"]) == 0
         capsys.readouterr()

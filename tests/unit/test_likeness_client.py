@@ -41,6 +41,8 @@ def client(gateway: ScriptedGateway) -> Iterator[likeness.Client]:
 
 def test_public_names() -> None:
     assert likeness.__all__ == [
+        "ApiKey",
+        "AuditEntry",
         "Batch",
         "BatchCounts",
         "Client",
@@ -58,6 +60,7 @@ def test_public_names() -> None:
         "SpeechFigures",
         "Swap",
         "SwapJob",
+        "Tenant",
         "Voice",
     ]
     assert all(hasattr(likeness, name) for name in likeness.__all__)

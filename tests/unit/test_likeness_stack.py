@@ -14,10 +14,22 @@ from pathlib import Path
 import psutil
 import pytest
 
-from likeness._stack import ServerSpec, Stack, StackError, StackEvent, State, free_ports, local_servers, port_is_free
+from likeness._stack import (
+    ServerSpec,
+    Stack,
+    StackError,
+    StackEvent,
+    State,
+    first_key,
+    free_ports,
+    local_servers,
+    port_is_free,
+    remember_first_key,
+)
 from likeness._stack import supervisor as supervisor_module
 from likeness._stack.ports import choose_ports
 from likeness._stack.process import describe_exit, log_tail
+from services.gateway.accounts.secrets import read_key
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = "tests.unit.likeness_toy_server"
@@ -180,3 +192,15 @@ def test_exit_and_log_in_words(tmp_path: Path) -> None:
     assert log_tail(log) == "(the log is empty)"
     log.write_text("".join(f"line {index}\n" for index in range(5000)))
     assert log_tail(log, 2) == "line 4998\nline 4999"
+
+
+def test_a_folder_gets_a_key_at_its_first_start_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = first_key(tmp_path)
+    assert key is not None
+    assert read_key(key).text == key, "the gateway takes it"
+    assert first_key(tmp_path) != key, "it is of chance, and nothing was shown yet"
+    remember_first_key(tmp_path, key)
+    assert first_key(tmp_path) is None
+    assert key not in (tmp_path / "first-key").read_text()
+    monkeypatch.setenv("LIKENESS_BOOTSTRAP_KEY", key)
+    assert first_key(tmp_path / "other") is None
