@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from likeness.v1 import faceswap_pb2, types_pb2
+from services.common.errors import LikenessError
 from services.common.store import StoredObject, media_reference, read_reference
 from services.gateway.context import Gateway
-from services.gateway.db import Media
+from services.gateway.db import Media, find
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 
@@ -27,6 +28,7 @@ Purpose = Literal[
 ]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
+MAX_SOURCE_BYTES: Final = 256 * 1024 * 1024  # of an upload that is enrolled, which is read into memory
 _SUFFIXES: Final = {
     "audio/wav": "wav",
     "audio/mpeg": "mp3",
@@ -125,6 +127,25 @@ def withdraw(gateway: Gateway, media: Media) -> None:
 def media_bytes(gateway: Gateway, media: Media) -> bytes:
     """The content, compared with the SHA-256 of the record."""
     return read_reference(gateway.store, reference_to(gateway, media), MAX_MEDIA_BYTES)
+
+
+def bytes_of(gateway: Gateway, tenant: str, media_id: str, *, kinds: tuple[str, ...], field: str) -> bytes:
+    """The content of media that a request names instead of sending a file.
+
+    Args:
+        kinds: how its content type may begin.
+
+    Raises:
+        LikenessError: NOT_FOUND, MEDIA_UNSUPPORTED, MEDIA_TOO_LARGE, naming the field.
+    """
+    with gateway.database.session() as session:
+        media = find(session, Media, tenant, media_id, what="media", field=field)
+    if not media.content_type.startswith(kinds):
+        raise LikenessError("MEDIA_UNSUPPORTED", f"{media.id} is {media.content_type}.", field=field)
+    if media.size_bytes > MAX_SOURCE_BYTES:
+        detail = f"{media.id} has {media.size_bytes} bytes; here at most {MAX_SOURCE_BYTES} are taken."
+        raise LikenessError("MEDIA_TOO_LARGE", detail, field=field)
+    return media_bytes(gateway, media)
 
 
 def reference_to(gateway: Gateway, media: Media) -> types_pb2.MediaReference:

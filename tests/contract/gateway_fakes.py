@@ -158,8 +158,9 @@ class FakeVocoder(vocoder_pb2_grpc.VocoderServiceServicer):
 class FakeStages:
     """All four, on free ports; stages can be stopped one by one."""
 
-    def __init__(self, data_dir: Path, **synthesizer_settings: Any) -> None:
+    def __init__(self, data_dir: Path, *, store: dict[str, Any] | None = None, **synthesizer_settings: Any) -> None:
         common: dict[str, Any] = {"data_dir": data_dir, "drain_wait_s": 0.0, "drain_grace_s": 0.2, "log_level": "error"}
+        common |= store or {}
         settings = StageSettings(**{"max_concurrency": 8, **common})
         narrow = StageSettings(**{"max_concurrency": 8, **common, **synthesizer_settings})
         self.data_dir = data_dir

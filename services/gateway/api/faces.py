@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from apiflask import APIBlueprint
 from apiflask.fields import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from services.gateway.accounts import needs
 from services.gateway.api.fields import (
@@ -18,6 +18,7 @@ from services.gateway.api.fields import (
     PageQuery,
     current_gateway,
     current_tenant,
+    from_commas,
     page_out,
     unix_seconds,
 )
@@ -26,6 +27,7 @@ from services.gateway.api.scope import current_request_id
 from services.gateway.db import Face, find_named, get_page
 from services.gateway.deletion import delete_face
 from services.gateway.face_enrolment import MAX_PICTURES, FaceOrder, enrol_face
+from services.gateway.media import bytes_of
 
 bp = APIBlueprint("faces", __name__, url_prefix="/v1/faces", tag="Faces")
 
@@ -33,7 +35,12 @@ bp = APIBlueprint("faces", __name__, url_prefix="/v1/faces", tag="Faces")
 class FaceIn(FormBody):
     """A face to be enrolled (multipart/form-data)."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["consent", "picture"]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": ["consent"],
+            "anyOf": [{"required": ["picture"]}, {"required": ["picture_media"]}],
+        }
+    )
 
     name: Name | None = None
     consent: Identifier | None = Field(None, description="Id of a live face consent.")
@@ -48,6 +55,9 @@ class FaceIn(FormBody):
             "maxItems": MAX_PICTURES,
         },
     )
+    picture_media: Annotated[
+        list[Identifier], BeforeValidator(from_commas), WithJsonSchema({"type": "string", "maxLength": 2000})
+    ] = Field([], description="Instead of picture, or beside it: ids of media that are here, separated by commas.")
 
 
 class Box(BaseModel):
@@ -111,13 +121,25 @@ def show_face(face: Face) -> FaceOut:
     description="Needs a live face consent. Several pictures must show the same person; which do not is said.",
     operation_id="create_face",
 )
-@fails_with("ALREADY_EXISTS", "FACE_NOT_FOUND", "FACE_MISMATCH", "MODEL_INVALID", *CONSENT, *MEDIA, *STAGE)
+@fails_with(
+    "ALREADY_EXISTS",
+    "NOT_FOUND",
+    "FACE_NOT_FOUND",
+    "FACE_MISMATCH",
+    "MEDIA_CHECKSUM_MISMATCH",
+    "MODEL_INVALID",
+    *CONSENT,
+    *MEDIA,
+    *STAGE,
+)
 @needs("faces")
 def create_face(body: FaceIn) -> FaceOut:
-    order = FaceOrder(
-        name=body.name, consent_id=body.consent, pictures=[picture.read() for picture in body.picture or ()]
-    )
-    return show_face(enrol_face(current_gateway(), order, tenant=current_tenant(), request_id=current_request_id()))
+    gateway, tenant = current_gateway(), current_tenant()
+    pictures = [picture.read() for picture in body.picture or ()]
+    for media in body.picture_media[: MAX_PICTURES + 1]:
+        pictures.append(bytes_of(gateway, tenant, media, kinds=("image/",), field="picture_media"))
+    order = FaceOrder(name=body.name, consent_id=body.consent, pictures=pictures)
+    return show_face(enrol_face(gateway, order, tenant=tenant, request_id=current_request_id()))
 
 
 @bp.get("")

@@ -107,6 +107,11 @@ def inline_schema(model: type[BaseModel]) -> dict[str, Any]:
     return cast(dict[str, Any], resolve(schema))
 
 
+def from_commas(value: object) -> object:
+    """A form's text of several values as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def unix_seconds(moment: datetime) -> int:
     return int(moment.timestamp())
 

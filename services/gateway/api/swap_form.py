@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from services.common.errors import LikenessError
-from services.gateway.api.fields import FormBody, Identifier
+from services.gateway.api.fields import FormBody, Identifier, from_commas
 from services.gateway.api.queue_fields import QueueFields
 from services.gateway.assignments import MAX_ASSIGNMENTS, AssignmentOrder, Selection
 from services.gateway.film import FilmOptions
@@ -26,10 +26,6 @@ def _from_json(value: object) -> object:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise PydanticCustomError("json", "expected a list of assignments as JSON") from error
-
-
-def _from_commas(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 Threshold = Annotated[float, Field(gt=0, le=2, description="Largest distance to the reference; 0.6 when not given.")]
@@ -101,7 +97,7 @@ class SwapIn(QueueFields, FormBody):
     )
     regions: Annotated[
         list[FaceRegion],
-        BeforeValidator(_from_commas),
+        BeforeValidator(from_commas),
         WithJsonSchema({"type": "string", "pattern": "^(skin|brows|eyes|nose|mouth)(,(skin|brows|eyes|nose|mouth))*$"}),
     ] = Field([], description="Parts of the face to replace, separated by commas; all when not given.")
     keep_occluders: bool | None = Field(None, description="Keep what lies before the face before it; yes by default.")

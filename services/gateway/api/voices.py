@@ -27,6 +27,7 @@ from services.gateway.api.scope import current_request_id
 from services.gateway.db import Voice, find_named, get_page
 from services.gateway.deletion import delete_voice
 from services.gateway.enrolment import VoiceOrder, enrol_voice
+from services.gateway.media import bytes_of
 from services.gateway.profiles import voice_similarity
 
 _FILES: dict[str, Any] = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
@@ -36,7 +37,12 @@ bp = APIBlueprint("voices", __name__, url_prefix="/v1/audio/voices", tag="Voices
 class VoiceIn(FormBody):
     """A voice to be enrolled (multipart/form-data)."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["name", "consent", "audio_sample"]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": ["name", "consent"],
+            "anyOf": [{"required": ["audio_sample"]}, {"required": ["sample_media"]}],
+        }
+    )
 
     name: Name
     consent: Identifier | None = Field(None, description="Id of a live voice consent.")
@@ -44,6 +50,9 @@ class VoiceIn(FormBody):
         None,
         description="Recording of the person, at least one second of speech; several files are joined.",
         json_schema_extra=_FILES,
+    )
+    sample_media: Identifier | None = Field(
+        None, description="Instead of audio_sample: id of media that are here, such as a large upload."
     )
     file: list[UploadFile] | None = Field(None, description="Another name of audio_sample.", json_schema_extra=_FILES)
     calibration: Literal["full", "fast"] = Field(
@@ -53,8 +62,8 @@ class VoiceIn(FormBody):
 
     @model_validator(mode="after")
     def _need_a_sample(self) -> VoiceIn:
-        if self.audio_sample and self.file:
-            raise PydanticCustomError("sample", "give the recording as audio_sample or as file, not as both")
+        if sum(map(bool, (self.audio_sample, self.file, self.sample_media))) > 1:
+            raise PydanticCustomError("sample", "give the recording as one of audio_sample, file and sample_media")
         return self
 
 
@@ -131,18 +140,23 @@ def show_voice(voice: Voice) -> VoiceOut:
     description="Needs a live voice consent. Takes up to half a minute: the voice is adjusted by speaking sentences.",
     operation_id="create_voice",
 )
-@fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", *CONSENT, *MEDIA, *STAGE)
+@fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", "NOT_FOUND", "MEDIA_CHECKSUM_MISMATCH", *CONSENT, *MEDIA, *STAGE)
 @needs("voices")
 def create_voice(body: VoiceIn) -> VoiceOut:
+    gateway, tenant = current_gateway(), current_tenant()
     uploads, field = (body.file, "file") if body.file else (body.audio_sample, "audio_sample")
+    clips = [upload.read() for upload in uploads or []]
+    if body.sample_media is not None:
+        field = "sample_media"
+        clips = [bytes_of(gateway, tenant, body.sample_media, kinds=("audio/", "video/"), field=field)]
     order = VoiceOrder(
         name=body.name,
         consent_id=body.consent,
-        clips=[upload.read() for upload in uploads or []],
+        clips=clips,
         clips_field=field,
         fast=body.calibration == "fast",
     )
-    voice = enrol_voice(current_gateway(), order, tenant=current_tenant(), request_id=current_request_id())
+    voice = enrol_voice(gateway, order, tenant=tenant, request_id=current_request_id())
     return show_voice(voice)
 
 

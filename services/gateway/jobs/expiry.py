@@ -14,8 +14,10 @@ from services.common.errors import LikenessError
 from services.gateway.context import Gateway
 from services.gateway.db import Job
 from services.gateway.db.models import utc_now
+from services.gateway.idempotency import sweep_idempotency
 from services.gateway.jobs.leftovers import forget_quietly, give_up_retry
 from services.gateway.jobs.records import QUEUED, UNFINISHED, end_job_in
+from services.gateway.sweeping import sweep_jobs, sweep_media, sweep_uploads
 
 AT_ONCE: Final = 200
 HISTORY_KEPT_S: Final = 600.0  # of steps, after the end of their job
@@ -23,8 +25,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 def sweep(gateway: Gateway) -> None:
-    """One round; each part a bounded number of jobs. Several workers may do it at the same time."""
-    for part in (_fail_late, _give_up_retries, _forget_stray_work, _forget_history):
+    """One round; each part a bounded number of things. Several workers may do it at the same time."""
+    parts = (_fail_late, _give_up_retries, _forget_stray_work, _forget_history)
+    for part in (*parts, sweep_jobs, sweep_media, sweep_uploads, sweep_idempotency):
         try:
             part(gateway)
         except (SQLAlchemyError, LikenessError) as error:

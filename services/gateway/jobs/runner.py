@@ -23,11 +23,12 @@ from services.gateway.jobs.watching import Watch
 from services.gateway.jobs.worker_context import WorkerContext, set_worker
 from services.gateway.jobs.worker_metrics import takeovers_total
 from services.gateway.jobs.workflows import KNOWN_TO_QUEUE
+from services.gateway.sweeping import sweep_orphans
 from services.gateway.webhooks import deliver_due
 
 SWEEP_S: Final = 30.0
+SWEEP_ORPHANS_S: Final = 3600.0  # it lists the whole store
 DELIVER_S: Final = 1.0
-LAST_CLAIMS_S: Final = 0.5
 _log: Final = logging.getLogger(__name__)
 
 
@@ -52,6 +53,7 @@ class Runner:
                 (self._take_over, gateway.settings.process_beat_s),
                 (self._deliver, DELIVER_S),
                 (self._sweep, SWEEP_S),
+                (self._sweep_orphans, SWEEP_ORPHANS_S),
             )
         ]
 
@@ -71,6 +73,7 @@ class Runner:
                 "application_version": WORKFLOW_VERSION,
                 "executor_id": self.id,
                 "run_migrations": False,
+                "notification_listener_polling_interval_sec": 0.25,
                 "log_level": "WARNING",
             }
         )
@@ -87,7 +90,7 @@ class Runner:
         self._stopping.set()
         for event in _library().background_thread_stop_events:
             event.set()
-        time.sleep(LAST_CLAIMS_S)  # what was being claimed is claimed now
+        time.sleep(2 * self._gateway.settings.queue_poll_s)  # what was being claimed is claimed now
         self._watch.hand_over("The worker is shutting down.")
         DBOS._recover_pending_workflows([self.id])
         self._watch.stop()
@@ -118,6 +121,9 @@ class Runner:
 
     def _sweep(self) -> None:
         sweep(self._gateway)
+
+    def _sweep_orphans(self) -> None:
+        sweep_orphans(self._gateway)
 
     def _take_over(self) -> None:
         """Puts unfinished jobs of workers that are gone back into the queue, where whoever has room finds them."""
