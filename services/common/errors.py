@@ -71,6 +71,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "DEADLINE_EXCEEDED": Reason(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "The time allowed has passed"),
     "CANCELLED": Reason(grpc.StatusCode.CANCELLED, 499, "The caller went away"),
     "MODEL_INVALID": Reason(grpc.StatusCode.FAILED_PRECONDITION, 500, "A model file is missing or was changed"),
+    "ISSUER_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The token issuer's keys cannot be had"),
     "STORE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The object store cannot be reached"),
     "DATABASE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The database cannot be reached"),
     "INTERNAL": Reason(grpc.StatusCode.INTERNAL, 500, "Something failed inside"),

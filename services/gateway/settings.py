@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from services.common.settings import CommonSettings
 from services.common.store import MAX_OBJECT_BYTES
 
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
-OidcAlgorithm = Literal["RS256", "ES256", "EdDSA"]  # signatures that only the issuer can make; never none, never HS*
+# Signatures that only the issuer can make: never none, never HS*.
+OidcAlgorithm = Literal["RS256", "ES256", "EdDSA", "Ed25519"]
 
 
 class GatewaySettings(CommonSettings):
@@ -33,7 +35,7 @@ class GatewaySettings(CommonSettings):
     oidc_issuer: str = Field(default="", description="Takes JSON web tokens of this issuer, too; empty: API keys only.")
     oidc_audience: str = Field(default="", description="Which the tokens must name; needed with an issuer.")
     oidc_jwks_url: str = Field(default="", description="Where the issuer's keys are; empty: as its discovery says.")
-    oidc_algorithms: tuple[OidcAlgorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
+    oidc_algorithms: tuple[OidcAlgorithm, ...] = Field(default=("RS256", "ES256", "EdDSA", "Ed25519"), min_length=1)
     oidc_tenant_claim: str = Field(default="tenant", min_length=1, description="Claim with the id of the tenant.")
     oidc_scope_claim: str = Field(
         default="scope", min_length=1, description="Claim with the scopes, as a list or separated by spaces."
@@ -179,6 +181,17 @@ class GatewaySettings(CommonSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @model_validator(mode="after")
+    def _check_issuer(self) -> Self:
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError("with oidc_issuer, set oidc_audience: else tokens for other services would be taken")
+        for url in (self.oidc_issuer, self.oidc_jwks_url):
+            parts = urlsplit(url)
+            is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+            if url and parts.scheme != "https" and not (parts.scheme == "http" and is_here):
+                raise ValueError(f"oidc: {url} is not https, and whoever is between could sign tokens")
+        return self
 
     @property
     def is_open(self) -> bool:

@@ -13,14 +13,18 @@ from services.gateway.accounts.limits import count_failed_attempt
 from services.gateway.accounts.marks import public, scopes_needed
 from services.gateway.accounts.principal import Principal
 from services.gateway.accounts.secrets import KEY_MARK
+from services.gateway.accounts.tokens import Issuer
 from services.gateway.context import Gateway
 
 SOCKET_PROTOCOL = "likeness.live"
+DOTS_OF_A_TOKEN = 2
 SOCKET_KEY_PROTOCOL = "likeness.key."
 
 
 def register_authentication(app: APIFlask) -> None:
     """Pages are for everybody; every other view asks who is there."""
+    settings = app.extensions["likeness"].settings
+    app.extensions["likeness_issuer"] = Issuer(settings) if settings.oidc_issuer else None
     for endpoint in ("static", "openapi.spec"):
         if endpoint in app.view_functions:
             app.view_functions[endpoint] = public(app.view_functions[endpoint])
@@ -55,6 +59,9 @@ def _identify(gateway: Gateway) -> Principal:
     is_open = gateway.settings.is_open
     if credential is not None and credential.startswith(KEY_MARK):
         return principal_of_key(gateway, credential)
+    issuer: Issuer | None = current_app.extensions["likeness_issuer"]
+    if issuer is not None and credential is not None and credential.count(".") == DOTS_OF_A_TOKEN:
+        return issuer.principal(gateway, credential)
     if is_open:
         # Clients that insist on sending a key send "unused", and what stands in front may send what is its own.
         return principal_of_local(gateway)
