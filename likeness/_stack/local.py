@@ -11,6 +11,7 @@ from likeness._stack.process import ServerSpec
 
 LOOPBACK: Final = "127.0.0.1"
 GATEWAY: Final = "gateway"
+WORKER: Final = "worker"
 GRPC_SERVICES: Final = {
     "encoder": "likeness.v1.EncoderService",
     "synthesizer": "likeness.v1.SynthesizerService",
@@ -27,7 +28,7 @@ def local_servers(
     prefer_default_ports: bool = True,
     environment: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[ServerSpec]:
-    """Four stages, then the gateway.
+    """Four stages, then the worker, then the gateway.
 
     Args:
         data_dir: database, media and logs; shared by all servers.
@@ -59,6 +60,21 @@ def local_servers(
         for name, service in GRPC_SERVICES.items()
     ]
     targets = {f"LIKENESS_{stage.name.upper()}_TARGET": stage.address for stage in stages}
+    worker = ServerSpec(
+        name=WORKER,
+        module="services.gateway.worker",
+        host=LOOPBACK,
+        port=metrics_ports[WORKER],  # its metrics are all that it serves
+        metrics_port=metrics_ports[WORKER],
+        environment=shared
+        | targets
+        | {
+            "LIKENESS_WORKER_ID": WORKER,
+            "LIKENESS_METRICS_HOST": LOOPBACK,
+            "LIKENESS_METRICS_PORT": str(metrics_ports[WORKER]),
+        }
+        | dict(extra.get(WORKER, {})),
+    )
     gateway = ServerSpec(
         name=GATEWAY,
         module="services.gateway",
@@ -69,4 +85,4 @@ def local_servers(
         | {"LIKENESS_HOST": host, "LIKENESS_HTTP_PORT": str(http_port)}
         | dict(extra.get(GATEWAY, {})),
     )
-    return [*stages, gateway]
+    return [*stages, worker, gateway]

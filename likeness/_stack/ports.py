@@ -8,7 +8,7 @@ from typing import Final
 
 DEFAULT_HTTP_PORT: Final = 8000
 DEFAULT_STAGE_PORTS: Final = {"encoder": 50051, "synthesizer": 50052, "vocoder": 50053, "faceswap": 50054}
-DEFAULT_METRICS_PORTS: Final = {"encoder": 9101, "synthesizer": 9102, "vocoder": 9103, "faceswap": 9104}
+DEFAULT_METRICS_PORTS: Final = {"encoder": 9101, "synthesizer": 9102, "vocoder": 9103, "faceswap": 9104, "worker": 9105}
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:

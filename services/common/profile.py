@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, MEL_BINS, FloatArray, acoustic_frames
+from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, MEL_BINS, FloatArray
 from services.common.errors import LikenessError
 from services.common.speech_activity import speech_frames
 
@@ -111,6 +111,8 @@ def speaker_statistics(recording: FloatArray) -> SpeakerStatistics:
         LikenessError: SPEECH_TOO_SHORT when there is less than a quarter second of voiced speech.
         ValueError: neither of the two shapes.
     """
+    from services.common.audio import acoustic_frames  # brings numba, of no use to those who only pass profiles on
+
     frames = acoustic_frames(recording) if recording.ndim == 1 else recording
     if frames.ndim != 2 or frames.shape[1] != FRAME_CHANNELS:
         raise ValueError(f"expected samples (n,) or acoustic frames (T, {FRAME_CHANNELS}), got {recording.shape}")

@@ -15,6 +15,7 @@ from werkzeug.wsgi import FileWrapper
 from services.common.store import ObjectStore, changed
 from services.gateway.context import Gateway
 from services.gateway.db import Media
+from services.gateway.media import KEPT_WITH_LIKENESS
 from services.gateway.signed_urls import sign_path
 
 BLOCK_BYTES: Final = 64 * 1024
@@ -127,9 +128,6 @@ def expires_at(media: Media, ttl_days: float | None) -> datetime | None:
     if ttl_days and media.purpose not in KEPT_WITH_LIKENESS:
         moments.append(media.created_at + timedelta(days=ttl_days))
     return min(moments, default=None)
-
-
-KEPT_WITH_LIKENESS: Final = ("voice_sample", "face_picture")  # deleted with their voice or face, not by age
 
 
 def _whole_seconds(moment: datetime) -> datetime:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from google.protobuf.json_format import MessageToDict
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -23,6 +22,7 @@ from services.gateway.db import Face, Media, Voice
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 from services.gateway.media import publish, withdraw
+from services.gateway.message_records import message_record
 from services.gateway.profiles import profile_record
 from services.gateway.stages import Call, fields_called
 
@@ -125,11 +125,3 @@ def name_taken(what: str, name: str) -> LikenessError:
     return LikenessError(
         "ALREADY_EXISTS", f"There is a {what} named {name!r} already. Choose another name or delete it.", field="name"
     )
-
-
-def message_record(message: Any) -> dict[str, Any]:
-    """A message as a JSON object, as records keep it."""
-    record: dict[str, Any] = MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    return record

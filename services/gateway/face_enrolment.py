@@ -17,9 +17,10 @@ from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Face
 from services.gateway.db.models import utc_now
-from services.gateway.enrolment import keep, message_record, name_taken
+from services.gateway.enrolment import keep, name_taken
 from services.gateway.ids import new_id
 from services.gateway.media import picture_for_stage, publish
+from services.gateway.message_records import message_record
 from services.gateway.stages import Call, fields_called
 from services.gateway.uploads import picture_content_type
 

@@ -13,24 +13,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from apiflask import APIFlask
 from flask import Response, current_app, g, request
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
 
 from services.common.errors import LikenessError
 from services.gateway.context import Gateway
 from services.gateway.db import IdempotencyRecord, Process
 from services.gateway.db.models import utc_now
+from services.gateway.idempotency_records import KEPT_FOR
 
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
-KEPT_FOR: Final = timedelta(hours=24)
 MAX_BODY_BYTES: Final = 1024 * 1024
 IN_FLIGHT_RETRY_S: Final = 2.0
 _BLOCK_BYTES: Final = 1024 * 1024
@@ -49,20 +48,6 @@ def register_idempotency(app: APIFlask) -> None:
     app.before_request(_begin)
     app.after_request(_remember)
     app.teardown_request(_clean_up)
-
-
-def sweep_idempotency(gateway: Gateway) -> int:
-    """Deletes records of more than a day, and those of requests whose process is gone; how many."""
-    now = utc_now()
-    abandoned = (
-        IdempotencyRecord.status.is_(None),
-        IdempotencyRecord.owner.not_in(select(Process.id)),
-        IdempotencyRecord.created_at < now - timedelta(seconds=gateway.settings.process_stale_s),
-    )
-    with gateway.database.session() as session:
-        old = session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < now - KEPT_FOR))
-        gone = session.execute(delete(IdempotencyRecord).where(*abandoned))
-    return int(getattr(old, "rowcount", 0)) + int(getattr(gone, "rowcount", 0))
 
 
 def _begin() -> Response | None:

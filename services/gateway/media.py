@@ -27,6 +27,7 @@ Purpose = Literal[
     "upload",
 ]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
+KEPT_WITH_LIKENESS: Final = ("voice_sample", "face_picture")  # deleted with their voice or face, not by age
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
 MAX_SOURCE_BYTES: Final = 256 * 1024 * 1024  # of an upload that is enrolled, which is read into memory
 _SUFFIXES: Final = {

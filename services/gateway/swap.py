@@ -12,7 +12,6 @@ from services.common.errors import LikenessError
 from services.gateway.assignments import Assignment, AssignmentOrder, assign, for_stage, forget_references
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
-from services.gateway.enrolment import message_record
 from services.gateway.halting import Halt
 from services.gateway.jobs import QueueOptions, end_job, start_job
 from services.gateway.jobs.records import PLAIN
@@ -23,6 +22,7 @@ from services.gateway.media import (
     picture_for_stage,
     publish,
 )
+from services.gateway.message_records import message_record
 from services.gateway.painting import Painting, PictureFormat
 from services.gateway.stages import Call, fields_called, until
 from services.gateway.uploads import picture_content_type

@@ -20,9 +20,9 @@ from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, Tenant, Upload
 from services.gateway.db.models import utc_now
 from services.gateway.deletion import delete_job, forget_media, unfinished_with
-from services.gateway.downloads import KEPT_WITH_LIKENESS
 from services.gateway.jobs.records import UNFINISHED as NOT_ENDED
 from services.gateway.large_uploads import UNFINISHED, abort_upload
+from services.gateway.media import KEPT_WITH_LIKENESS
 
 AT_ONCE: Final = 200
 # An object is written before its record: one that has none may be about to get it.

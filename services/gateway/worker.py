@@ -37,9 +37,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     register_collector(gateway.database)
-    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     runner = Runner(gateway, on_lost=lambda: _end(LOST))
     runner.start()
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)  # which answers as soon as the worker works
     _log.info("ready, metrics on port %d", metrics.port)
     stopping.wait()
     _log.info("stopping; others go on with what is unfinished")

@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from services.gateway.db import IdempotencyRecord, Process
 from services.gateway.db.models import utc_now
-from services.gateway.idempotency import sweep_idempotency
+from services.gateway.idempotency_records import sweep_idempotency
 from tests.contract.gateway_accounts import KeyedGateway
 from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, portrait, wait_for
 from tests.contract.gateway_people import CONSENT, enrol_ada, enrol_bob

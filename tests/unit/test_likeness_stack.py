@@ -174,9 +174,12 @@ def test_ports() -> None:
 
 
 def test_servers_of_one_machine_find_each_other(tmp_path: Path) -> None:
-    *stages, gateway = local_servers(tmp_path, http_port=8123, environment={"encoder": {"LIKENESS_THREADS": "1"}})
+    *stages, worker, gateway = local_servers(
+        tmp_path, http_port=8123, environment={"encoder": {"LIKENESS_THREADS": "1"}}
+    )
     assert [stage.name for stage in stages] == ["encoder", "synthesizer", "vocoder", "faceswap"]
     assert gateway.environment["LIKENESS_HTTP_PORT"] == "8123"
+    assert worker.environment["LIKENESS_FACESWAP_TARGET"] == stages[3].address and worker.port == worker.metrics_port
     for stage in stages:
         assert gateway.environment[f"LIKENESS_{stage.name.upper()}_TARGET"] == stage.address
         assert stage.environment["LIKENESS_HOST"] == "127.0.0.1"

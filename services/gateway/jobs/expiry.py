@@ -14,7 +14,7 @@ from services.common.errors import LikenessError
 from services.gateway.context import Gateway
 from services.gateway.db import Job
 from services.gateway.db.models import utc_now
-from services.gateway.idempotency import sweep_idempotency
+from services.gateway.idempotency_records import sweep_idempotency
 from services.gateway.jobs.leftovers import forget_quietly, give_up_retry
 from services.gateway.jobs.records import QUEUED, UNFINISHED, end_job_in
 from services.gateway.sweeping import sweep_jobs, sweep_media, sweep_uploads
