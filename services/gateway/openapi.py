@@ -10,6 +10,8 @@ from apiflask import APIFlask
 from services.common.errors import REASONS
 from services.gateway.api.headers import header_parameters, request_bodies
 from services.gateway.api.reasons import reasons_of
+from services.gateway.openapi_conventions import SECURITY_SCHEMES, add_conventions
+from services.gateway.openapi_links import add_links
 from services.gateway.problems import CONTENT_TYPE, Problem, problem_type
 
 _DESCRIPTION: Final = (
@@ -58,6 +60,7 @@ def register_openapi(app: APIFlask) -> None:
         schemas.update(schema.pop("$defs", {}))
         schemas["Problem"] = schema
         spec = _with_plain_names(spec)
+        spec["components"]["securitySchemes"] = SECURITY_SCHEMES
         spec["tags"] = [{"name": name} for name in _TAGS]
         for rule in app.url_map.iter_rules():
             path = spec["paths"].get(re.sub(r"<(?:[^<:>]+:)?([^<>]+)>", r"{\1}", rule.rule), {})
@@ -69,7 +72,9 @@ def register_openapi(app: APIFlask) -> None:
                         operation.setdefault("parameters", []).extend(headers)
                     if bodies := request_bodies(view):
                         operation["requestBody"] = {"content": bodies}
-                    _add_responses(operation, reasons_of(view))
+                    conventional = add_conventions(operation, view, rule.rule, method)
+                    _add_responses(operation, (*reasons_of(view), *conventional))
+        add_links(spec["paths"])
         return spec
 
 

@@ -28,7 +28,7 @@ from tests.contract.gateway_process import REPOSITORY, GatewayProcess
 from tests.databases import database_url
 
 CONSENT = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
-PUBLIC = {"/", "/live", "/docs", "/problems/<name>", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+PUBLIC = {"/", "/live", "/docs", "/problems", "/problems/<name>", "/healthz", "/readyz", "/metrics", "/openapi.json"}
 PUBLIC |= {"/web/<path:filename>"}
 SIGNED = {"/v1/media/<media_id>/content", "/v1/uploads/<upload_id>/parts/<int:number>"}  # the address is the permission
 

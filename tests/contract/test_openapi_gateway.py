@@ -108,7 +108,13 @@ def test_specification_is_openapi_31_and_complete(app: Any) -> None:
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    pages = {("/", "get"), ("/docs", "get"), ("/openapi.json", "get"), ("/problems/{name}", "get")}
+    pages = {
+        ("/", "get"),
+        ("/docs", "get"),
+        ("/openapi.json", "get"),
+        ("/problems", "get"),
+        ("/problems/{name}", "get"),
+    }
     pages |= {("/live", "get"), ("/web/{filename}", "get")}
     assert served - described == pages | {("/v1/swaps/live", "get")}, "a WebSocket is no operation of OpenAPI"
     assert described <= served
