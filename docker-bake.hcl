@@ -44,11 +44,11 @@ target "service" {
   tags       = ["${REGISTRY}likeness-${service}:${VERSION}"]
 }
 
-# The vocoder's engines that serve run on the CPU.
+# The other stages compute on the CPU.
 target "gpu" {
   name = "${service}-gpu"
   matrix = {
-    service = ["encoder", "synthesizer", "faceswap"]
+    service = ["encoder", "faceswap"]
   }
   inherits   = ["common"]
   dockerfile = "services/${service}/Dockerfile"
