@@ -75,13 +75,13 @@ class S3Store:
         if public_url is not None:
             url = urlsplit(public_url)
             self._presigner = connect(url.netloc, url.scheme == "https") if url.netloc else self.client
-        self.parts = S3Parts(self.client, self._presigner, bucket, self._sse, self._require_bucket)
+        self.parts = S3Parts(self.client, self._presigner, bucket, self._sse, self.require_bucket)
         self._bucket_known = False
 
     def put(self, key: str, data: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> StoredObject:
         stored = StoredObject(check_key(key), hashlib.sha256(data).hexdigest(), len(data), content_type)
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             self.client.put_object(
                 self.bucket,
                 key,
@@ -102,7 +102,7 @@ class S3Store:
         headers = genheaders({_SHA256_KEY: stored.sha256}, self._sse, None, None, False)
         headers |= {"Content-Type": content_type, "If-None-Match": "*"}
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             try:
                 # put_object takes no conditions; this is what it calls for a content of one piece.
                 self.client._put_object(self.bucket, key, content, headers)
@@ -134,7 +134,7 @@ class S3Store:
             yield iter(())
             return
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             response = self.client.get_object(self.bucket, key, offset=start, length=stop - start if stop else 0)
             try:
                 yield response.stream(_BLOCK_BYTES)
@@ -145,7 +145,7 @@ class S3Store:
     def get(self, key: str, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
         check_key(key)
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             response = self.client.get_object(self.bucket, key)
             try:
                 declared = int(response.headers.get("content-length", 0))
@@ -163,7 +163,7 @@ class S3Store:
         stored = StoredObject(check_key(key), file_sha256(path), path.stat().st_size, content_type)
         metadata = {_SHA256_KEY: stored.sha256}
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             self.client.fput_object(
                 self.bucket, key, str(path), content_type=content_type, metadata=metadata, sse=self._sse
             )
@@ -213,7 +213,7 @@ class S3Store:
     def _stat(self, key: str) -> Any:
         check_key(key)
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             return self.client.stat_object(self.bucket, key)
 
     def exists(self, key: str) -> bool:
@@ -228,7 +228,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         check_key(key)
         with outages(key):
-            self._require_bucket()
+            self.require_bucket()
             self.client.remove_object(self.bucket, key)
 
     def delete_prefix(self, prefix: str) -> int:
@@ -243,7 +243,7 @@ class S3Store:
     def keys(self, prefix: str = "") -> Iterator[ListedObject]:
         check_prefix(prefix)
         with outages():
-            self._require_bucket()
+            self.require_bucket()
             found = [
                 ListedObject(item.object_name, int(item.size or 0), item.last_modified)
                 for item in self.client.list_objects(self.bucket, prefix=prefix, recursive=True)
@@ -269,7 +269,8 @@ class S3Store:
             )
         )
 
-    def _require_bucket(self) -> None:
+    def require_bucket(self) -> None:
+        """Makes the bucket when it is not there; asks only once."""
         if self._bucket_known:
             return
         if not self.client.bucket_exists(self.bucket):
