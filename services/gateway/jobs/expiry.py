@@ -61,7 +61,7 @@ def _give_up_retries(gateway: Gateway) -> None:
 def _forget_stray_work(gateway: Gateway) -> None:
     """Objects of jobs that have ended well, or are not there any more: their worker was killed before it cleared."""
     seen: set[tuple[str, str]] = set()
-    for stored in gateway.store.list("work/"):
+    for stored in gateway.store.keys("work/"):
         parts = stored.key.split("/")
         if len(parts) > 3 and parts[2].startswith("job_"):
             seen.add((parts[1], parts[2]))

@@ -36,9 +36,7 @@ def store_result(
     """Stores a finished file and returns what `publish_result` needs, as JSON."""
     sha256 = file_sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
     key = f"{_result_prefix(tenant, job_id)}-{sha256[:16]}.{suffix_of(content_type)}"
-    if isinstance(content, Path):
-        return asdict(gateway.store.put_file(key, content, content_type))
-    return asdict(gateway.store.put(key, content, content_type))
+    return asdict(gateway.store.put_once(key, content, content_type))
 
 
 def publish_result(
@@ -78,7 +76,7 @@ def publish_result(
             session.add(media)
     with gateway.database.session() as session:
         published = session.get(Media, media.id)
-    for other in gateway.store.list(_result_prefix(execution.tenant, job_id)):
+    for other in gateway.store.keys(_result_prefix(execution.tenant, job_id)):
         if published is None or other.key != published.key:
             gateway.store.delete(other.key)
     return published is not None
@@ -88,9 +86,8 @@ def forget_work(gateway: Gateway, tenant: str, job_id: str) -> None:
     """Deletes a job's intermediate objects, and results that were not published."""
     with gateway.database.session() as session:
         published = session.get(Media, result_id(job_id))
-    for stored in list(gateway.store.list(work_prefix(tenant, job_id))):
-        gateway.store.delete(stored.key)
-    for stored in list(gateway.store.list(_result_prefix(tenant, job_id))):
+    gateway.store.delete_prefix(work_prefix(tenant, job_id))
+    for stored in gateway.store.keys(_result_prefix(tenant, job_id)):
         if published is None or stored.key != published.key:
             gateway.store.delete(stored.key)
 
