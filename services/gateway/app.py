@@ -9,10 +9,12 @@ from apiflask import APIFlask
 from flask import Request, Response, request
 
 from services.common.errors import LikenessError
+from services.common.tracing import configure_tracing
 from services.gateway import live_wire
 from services.gateway.accounts import SOCKET_PROTOCOL, register_authentication
 from services.gateway.accounts.audit import register_audit
 from services.gateway.accounts.limits import register_limits
+from services.gateway.admission import register_admission
 from services.gateway.api import (
     audit,
     batches,
@@ -101,6 +103,7 @@ class GatewayApp(APIFlask):
 def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     """The application with its own database and stage connections. Called in each worker, after the fork."""
     settings = settings or GatewaySettings()
+    configure_tracing(settings, "gateway")
     gateway = open_gateway(settings)
     gateway.presence.start()
     app = GatewayApp(
@@ -129,6 +132,7 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     register_entity_tags(app)
     register_authentication(app)
     register_limits(app, settings.rate_limit_storage)
+    register_admission(app, settings.work_places)
     register_audit(app)
     app.before_request(_allow_large_bodies)
     register_idempotency(app)

@@ -61,7 +61,12 @@ class GatewaySettings(CommonSettings):
         default=(), description="Origins whose pages may use the API, such as https://app.example.org; * is any."
     )
     workers: int = Field(default=1, ge=1, description="gunicorn processes.")
-    threads: int = Field(default=16, ge=1, description="Requests handled at the same time by each process.")
+    threads: int = Field(default=28, ge=1, description="Requests handled at the same time by each process.")
+    work_places: int = Field(
+        default=12,
+        ge=1,
+        description="Of these, at most so many speeches, swaps and enrolments; what is beyond is refused at once.",
+    )
     graceful_timeout_s: int = Field(default=30, ge=1, description="After SIGTERM running requests may take this long.")
 
     database_url: str = Field(default="", description="Empty is SQLite in data_dir; any SQLAlchemy URL.")

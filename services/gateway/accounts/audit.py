@@ -7,6 +7,7 @@ from typing import Final
 
 from apiflask import APIFlask
 from flask import Response, current_app, g, request
+from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.accounts.principal import Principal
@@ -18,6 +19,8 @@ _READING: Final = ("GET", "HEAD", "OPTIONS")
 _MAX_ID: Final = 100
 _log: Final = logging.getLogger(__name__)
 
+_INSERT: Final = insert(AuditEntry)
+
 
 def register_audit(app: APIFlask) -> None:
     app.after_request(_write_entry)
@@ -26,18 +29,18 @@ def register_audit(app: APIFlask) -> None:
 def record_action(action: str, object_id: str | None, status: int) -> None:
     """Writes an entry for what this request did. Raises what SQLAlchemy raises."""
     principal: Principal = g.principal
-    entry = AuditEntry(
-        id=new_id("audit"),
-        tenant=principal.tenant,
-        created_at=utc_now(),
-        actor=principal.actor[:_MAX_ID],
-        action=action[:64],
-        object_id=None if object_id is None else object_id[:_MAX_ID],
-        request_id=g.request_id,
-        status=status,
-    )
-    with current_app.extensions["likeness"].database.session() as session:
-        session.add(entry)
+    entry = {
+        "id": new_id("audit"),
+        "tenant": principal.tenant,
+        "created_at": utc_now(),
+        "actor": principal.actor[:_MAX_ID],
+        "action": action[:64],
+        "object_id": None if object_id is None else object_id[:_MAX_ID],
+        "request_id": g.request_id,
+        "status": status,
+    }
+    with current_app.extensions["likeness"].database.engine.begin() as connection:
+        connection.execute(_INSERT, entry)
 
 
 def _write_entry(response: Response) -> Response:

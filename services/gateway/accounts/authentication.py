@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import cast
 
 from apiflask import APIFlask
@@ -12,6 +13,7 @@ from services.gateway.accounts.key_records import principal_of_key, principal_of
 from services.gateway.accounts.limits import count_failed_attempt
 from services.gateway.accounts.marks import public, scopes_needed
 from services.gateway.accounts.principal import Principal
+from services.gateway.accounts.principal_cache import PrincipalCache, register_principal_cache
 from services.gateway.accounts.secrets import KEY_MARK
 from services.gateway.accounts.tokens import Issuer
 from services.gateway.context import Gateway
@@ -28,6 +30,7 @@ def register_authentication(app: APIFlask) -> None:
     for endpoint in ("static", "openapi.spec"):
         if endpoint in app.view_functions:
             app.view_functions[endpoint] = public(app.view_functions[endpoint])
+    register_principal_cache(app)
     app.before_request(_authenticate)
 
 
@@ -57,14 +60,16 @@ def _authenticate() -> None:
 def _identify(gateway: Gateway) -> Principal:
     credential = _credential()
     is_open = gateway.settings.is_open
+    cache: PrincipalCache = current_app.extensions["likeness_principals"]
     if credential is not None and credential.startswith(KEY_MARK):
-        return principal_of_key(gateway, credential)
+        key = hashlib.sha256(credential.encode()).digest()
+        return cache.get(key, lambda: principal_of_key(gateway, credential))
     issuer: Issuer | None = current_app.extensions["likeness_issuer"]
     if issuer is not None and credential is not None and credential.count(".") == DOTS_OF_A_TOKEN:
         return issuer.principal(gateway, credential)
     if is_open:
         # Clients that insist on sending a key send "unused", and what stands in front may send what is its own.
-        return principal_of_local(gateway)
+        return cache.get("local", lambda: principal_of_local(gateway))
     if credential is None:
         raise LikenessError("UNAUTHENTICATED", "Send an API key as `Authorization: Bearer lk_...`.")
     raise LikenessError("UNAUTHENTICATED", "The credential is not an API key, which looks like lk_..._... .")

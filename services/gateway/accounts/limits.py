@@ -10,7 +10,7 @@ from apiflask import APIFlask
 from flask import Response, current_app, g, request
 from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded
 from limits import RateLimitItemPerMinute
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from services.common.errors import LikenessError
 from services.gateway.accounts.marks import is_job_starter
@@ -22,6 +22,11 @@ WINDOW_S: Final = 60
 POLICY: Final = "requests"
 JOBS_RETRY_S: Final = 5.0
 _UNFINISHED: Final = ("queued", "processing")
+_COUNT: Final = (  # made once: building a statement takes as long as running it
+    select(func.count())
+    .select_from(Job)
+    .where(Job.state.in_(_UNFINISHED), Job.tenant == bindparam("wanted_tenant"), Job.batch_id.is_(None))
+)
 
 
 def register_limits(app: APIFlask, storage_url: str) -> None:
@@ -34,6 +39,7 @@ def register_limits(app: APIFlask, storage_url: str) -> None:
         in_memory_fallback_enabled=True,  # without Redis each process counts for itself, and says so in the log
         key_prefix="likeness",
     )
+    limiter.request_filter(lambda: not _rate())  # who has no limit is not counted
     limiter.init_app(app)
     app.extensions["likeness_limiter"] = limiter
     app.before_request(_check_jobs)
@@ -77,13 +83,8 @@ def _check_jobs() -> None:
     limit = principal.limits.concurrent_jobs
     if limit is None:
         return
-    unfinished = (
-        select(func.count())
-        .select_from(Job)
-        .where(Job.state.in_(_UNFINISHED), Job.tenant == principal.tenant, Job.batch_id.is_(None))
-    )
     with current_app.extensions["likeness"].database.engine.connect() as connection:
-        count = connection.execute(unfinished).scalar_one()
+        count = connection.execute(_COUNT, {"wanted_tenant": principal.tenant}).scalar_one()
     if count >= limit:
         detail = f"{count} jobs of this tenant have not ended yet; {limit} may be at the same time."
         raise LikenessError("QUEUE_FULL", detail, retry_after_s=JOBS_RETRY_S)

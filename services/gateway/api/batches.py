@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from services.common.errors import LikenessError
 from services.gateway.accounts import needs, starts_job
+from services.gateway.admission import takes_place
 from services.gateway.api.batch_lines import MODELS, Findings, read_lines
 from services.gateway.api.batch_orders import make_items
 from services.gateway.api.fields import (
@@ -176,6 +177,7 @@ def show_batch(job: Job, counts: Counts) -> BatchOut:
     operation_id="create_batch",
 )
 @fails_with("NOT_FOUND", "INVALID_FIELD", "QUEUE_FULL", "MEDIA_TOO_LARGE", "REQUEST_MALFORMED", "STORE_UNAVAILABLE")
+@takes_place
 def create_batch() -> Any:
     gateway, tenant = current_gateway(), current_tenant()
     is_form = request.mimetype == "multipart/form-data"

@@ -9,6 +9,7 @@ from apiflask.fields import UploadFile
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from services.gateway.accounts import needs
+from services.gateway.admission import takes_place
 from services.gateway.api.fields import (
     Deleted,
     FormBody,
@@ -133,6 +134,7 @@ def show_face(face: Face) -> FaceOut:
     *STAGE,
 )
 @needs("faces")
+@takes_place
 def create_face(body: FaceIn) -> FaceOut:
     gateway, tenant = current_gateway(), current_tenant()
     pictures = [picture.read() for picture in body.picture or ()]

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from services.common.encode_audio import CONTENT_TYPES, AudioFormat
 from services.common.errors import LikenessError
 from services.gateway.accounts import needs, starts_job
+from services.gateway.admission import takes_place
 from services.gateway.api.answers import ended_in_time, preference_headers
 from services.gateway.api.fields import (
     SOME_TEXT,
@@ -126,6 +127,7 @@ class SpeechBody:
 @needs("speech")
 @starts_job
 @takes_headers(PREFER)
+@takes_place
 def create_speech(body: SpeechIn) -> Response:
     gateway = current_gateway()
     if body.model not in MODEL_IDS:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from services.common.errors import LikenessError
 from services.gateway.accounts import needs, starts_job
+from services.gateway.admission import takes_place
 from services.gateway.api.answers import ended_in_time, preference_headers
 from services.gateway.api.faces import Box
 from services.gateway.api.fields import current_gateway, current_tenant, inline_schema, unix_seconds
@@ -133,6 +134,7 @@ _ACCEPTED: Final[Any] = {
 @needs("swaps")
 @starts_job
 @takes_headers(PREFER)
+@takes_place
 def create_swap(body: SwapIn) -> Any:
     if (body.target is None) == (body.target_media is None):
         detail = "Give one target: either a picture or a film, or the id of media that are here."

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.gateway.accounts import needs
+from services.gateway.admission import takes_place
 from services.gateway.api.fields import (
     Deleted,
     FormBody,
@@ -142,6 +143,7 @@ def show_voice(voice: Voice) -> VoiceOut:
 )
 @fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", "NOT_FOUND", "MEDIA_CHECKSUM_MISMATCH", *CONSENT, *MEDIA, *STAGE)
 @needs("voices")
+@takes_place
 def create_voice(body: VoiceIn) -> VoiceOut:
     gateway, tenant = current_gateway(), current_tenant()
     uploads, field = (body.file, "file") if body.file else (body.audio_sample, "audio_sample")

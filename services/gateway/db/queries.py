@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
@@ -38,10 +39,25 @@ def find(
     Raises:
         LikenessError: NOT_FOUND, the same for one that does not exist and one of another tenant.
     """
-    record = session.scalar(select(model).where(model.tenant == tenant, model.id == record_id, *conditions))
+    query = _by_id(model)
+    if conditions:
+        query = query.where(*conditions)
+    record: RecordT | None = session.scalar(query, {"wanted_tenant": tenant, "wanted_id": record_id})
     if record is None:
         raise LikenessError("NOT_FOUND", f"There is no {what} {record_id!r}.", field=field)
     return record
+
+
+@cache
+def _by_id(model: type[RecordT]) -> Any:
+    """Made once: building a statement takes as long as running it."""
+    return select(model).where(model.tenant == bindparam("wanted_tenant"), model.id == bindparam("wanted_id"))
+
+
+@cache
+def _by_id_or_name(model: type[NamedT]) -> Any:
+    by_name = select(model).where(model.tenant == bindparam("wanted_tenant"), model.name == bindparam("wanted_id"))
+    return _by_id(model), by_name
 
 
 def find_named(
@@ -52,8 +68,8 @@ def find_named(
     Raises:
         LikenessError: NOT_FOUND.
     """
-    for column in (model.id, model.name):
-        record = session.scalar(select(model).where(model.tenant == tenant, column == reference))
+    for query in _by_id_or_name(model):
+        record: NamedT | None = session.scalar(query, {"wanted_tenant": tenant, "wanted_id": reference})
         if record is not None:
             return record
     raise LikenessError("NOT_FOUND", f"There is no {what} with the id or name {reference!r}.", field=field)
