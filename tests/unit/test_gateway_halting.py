@@ -1,4 +1,4 @@
-"""Stopping work: calls are cancelled, waits end, the first reason counts; the queue has an end."""
+"""Stopping work: calls are cancelled, waits end, the first reason counts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import time
 import pytest
 
 from services.common.errors import LikenessError
-from services.gateway.background import Background
 from services.gateway.film_progress import FilmProgress
-from services.gateway.halting import Halt
+from services.gateway.halting import Halt, HandedOver
 
 WHY = LikenessError("CANCELLED", "Enough.")
 
@@ -52,55 +51,28 @@ def test_a_wait_ends_when_it_must() -> None:
     assert time.monotonic() - began_at < 10
 
 
-def test_work_runs_in_order_and_the_queue_is_bounded() -> None:
-    background = Background(workers=1, queue_size=1)
-    go_on, ran = threading.Event(), []
-
-    def work(name: str):  # type: ignore[no-untyped-def]
-        def run(halt: Halt) -> None:
-            go_on.wait(10)
-            ran.append(name)
-
-        return run
-
-    for name in ("first", "second"):
-        with background.reserve() as place:
-            place.submit(name, "", work(name))
-    with pytest.raises(LikenessError) as refused:
-        background.reserve()
-    assert refused.value.reason == "QUEUE_FULL" and refused.value.retry_after_s
-    go_on.set()
-    give_up_at = time.monotonic() + 10
-    while len(ran) < 2 and time.monotonic() < give_up_at:
-        time.sleep(0.01)
-    assert ran == ["first", "second"]
+def test_that_work_is_another_s_counts_before_all_reasons() -> None:
+    halt = Halt()
+    halt.stop(WHY)
+    halt.stop(HandedOver("Another worker has it."))
+    with pytest.raises(HandedOver, match="Another worker"):
+        halt.check()
+    with pytest.raises(HandedOver):
+        halt.wait(0.0)
 
 
-def test_a_place_that_is_not_used_is_given_back() -> None:
-    background = Background(workers=1, queue_size=0)
-    for _ in range(3):
-        with background.reserve(), pytest.raises(LikenessError):
-            background.reserve()
-
-
-def test_closing_stops_work_and_names_it() -> None:
-    background = Background(workers=1, queue_size=1)
-    seen: list[str] = []
-
-    def run(halt: Halt) -> None:
-        try:
-            halt.wait(30)
-        except LikenessError as error:
-            seen.append(error.detail)
-
-    for name in ("a", "b"):
-        with background.reserve() as place:
-            place.submit(name, "", run)
-    assert background.close(WHY) == ["a", "b"]
-    assert seen[0] == "Enough."
-    with pytest.raises(LikenessError) as refused:
-        background.reserve()
-    assert refused.value.reason == "DRAINING"
+@pytest.mark.parametrize("why", [WHY, HandedOver("Gone.")])
+def test_a_part_is_stopped_with_the_whole_but_not_the_other_way_round(why: LikenessError | HandedOver) -> None:
+    whole, part, late, other = Halt(), Halt(), Halt(), Halt()
+    with whole.including(part):
+        part.check()
+        whole.stop(why)
+        with pytest.raises(type(why)):
+            part.check()
+    with whole.including(late), pytest.raises(type(why)):
+        late.check()
+    with other.including(late):
+        other.check()
 
 
 def test_progress_counts_all_segments_and_forgets_a_failed_attempt() -> None:
@@ -114,7 +86,9 @@ def test_progress_counts_all_segments_and_forgets_a_failed_attempt() -> None:
     shot = progress.snapshot()
     assert (shot["frames_done"], shot["frames_total"]) == (40, 100)
     assert shot["frames_per_second"] > 0 and shot["seconds_left"] > 0
-    progress.start_again(1)
+    assert progress.start_again(1) == 1
+    assert progress.start_again(0, counted=False) == 0, "it had not begun"
+    progress.report(0, 10)
     assert progress.snapshot()["frames_done"] == 10 and progress.retries == 1
     progress.report(0, 120)
     assert progress.snapshot()["frames_total"] == 120, "never more done than there is"
