@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from services.gateway.jobs import fail_orphans
 from services.gateway.settings import GatewaySettings
 from services.gateway.uploads import clear_spool
 
+GC_THRESHOLD: Final = 20_000  # new objects between two looks at them
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where gunicorn keeps its heartbeat files
 _log: Final = logging.getLogger(__name__)
 
@@ -72,7 +74,11 @@ class GatewayServer(BaseApplication):  # type: ignore[misc]
         """Runs in each worker: connections and threads of gRPC do not survive a fork."""
         from services.gateway.app import create_app
 
-        return create_app(self._settings)
+        app = create_app(self._settings)
+        gc.collect()
+        gc.freeze()  # what is there now stays for good: the collector need not look at it again and again
+        gc.set_threshold(GC_THRESHOLD)
+        return app
 
 
 def serve(settings: GatewaySettings) -> int:
