@@ -12,6 +12,7 @@ from services.common.deadlines import current_deadline
 from services.common.logs import REQUEST_ID_KEY, request_id_var
 from services.common.rpc_status import from_rpc
 from services.common.server import MAX_MESSAGE_BYTES
+from services.common.tracing import TRACEPARENT, Span, begin_span, traceparent_in
 
 MAX_ATTEMPTS: Final = 3
 
@@ -52,9 +53,17 @@ class _Propagation(
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
 ):
-    """Hands the current request's id and remaining time on to the calls made for it."""
+    """Hands the current request's id, trace and remaining time on to the calls made for it."""
 
-    def _details(self, details: Any) -> Any:
+    def _call(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = dict(details.metadata or ())
+        span = begin_span(details.method.removeprefix("/"), "CLIENT", traceparent_in(metadata))
+        call = continuation(self._details(details, span), request)
+        if span is not None:
+            call.add_done_callback(lambda ended: _end_span(span, ended))
+        return call
+
+    def _details(self, details: Any, span: Span | None) -> Any:
         deadline, timeout = current_deadline(), details.timeout
         if deadline is not None:
             left_s = max(0.0, deadline.remaining_s())
@@ -63,25 +72,33 @@ class _Propagation(
         request_id = request_id_var.get()
         if request_id and all(key != REQUEST_ID_KEY for key, _ in metadata):
             metadata.append((REQUEST_ID_KEY, request_id))
+        if span is not None:
+            metadata = [(key, value) for key, value in metadata if key != TRACEPARENT]
+            metadata.append((TRACEPARENT, span.traceparent))
         return _CallDetailsWithType(
             details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
         )
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
-        return continuation(self._details(client_call_details), request)
+        return self._call(continuation, client_call_details, request)
 
     def intercept_unary_stream(self, continuation: Callable[..., Any], client_call_details: Any, request: Any) -> Any:
-        return continuation(self._details(client_call_details), request)
+        return self._call(continuation, client_call_details, request)
 
     def intercept_stream_unary(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Iterator[Any]
     ) -> Any:
-        return continuation(self._details(client_call_details), request_iterator)
+        return self._call(continuation, client_call_details, request_iterator)
 
     def intercept_stream_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Iterator[Any]
     ) -> Any:
-        return continuation(self._details(client_call_details), request_iterator)
+        return self._call(continuation, client_call_details, request_iterator)
+
+
+def _end_span(span: Span, call: Any) -> None:
+    code = call.code()
+    span.end(None if code in (None, grpc.StatusCode.OK) else code.name)
 
 
 def open_channel(target: str, service_name: str) -> grpc.Channel:
@@ -105,10 +122,10 @@ def open_channel(target: str, service_name: str) -> grpc.Channel:
     return grpc.intercept_channel(grpc.insecure_channel(target, options=options), _Propagation())
 
 
-def call_metadata(request_id: str = "") -> tuple[tuple[str, str], ...]:
-    """Metadata of a call: the given request id, or that of the request at hand."""
-    value = request_id or request_id_var.get()
-    return ((REQUEST_ID_KEY, value),) if value else ()
+def call_metadata(request_id: str = "", traceparent: str = "") -> tuple[tuple[str, str], ...]:
+    """Metadata of a call: the given request id, or that of the request at hand, and the trace where there is one."""
+    pairs = ((REQUEST_ID_KEY, request_id or request_id_var.get()), (TRACEPARENT, traceparent))
+    return tuple((key, value) for key, value in pairs if value)
 
 
 def raise_from_rpc(error: grpc.RpcError, *, stage: str = "stage") -> NoReturn:

@@ -21,6 +21,7 @@ from services.common.errors import LikenessError
 from services.common.logs import REQUEST_ID_KEY, accept_request_id, request_id_var
 from services.common.metrics import request_seconds, requests_total
 from services.common.rpc_status import abort_with
+from services.common.tracing import begin_span, traceparent_in, traceparent_var
 
 _log = logging.getLogger(__name__)
 _CANCEL_SLACK_S: Final = 0.5  # so that whoever checks the deadline itself can say so
@@ -49,6 +50,7 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Wraps the methods of one service; health and reflection pass untouched."""
 
     def __init__(self, service: str, admission: Admission, gate: Gate, default_deadline_s: float) -> None:
+        self._service = service
         self._prefix = f"/{service}/"
         self._admission = admission
         self._gate = gate
@@ -101,6 +103,8 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         metadata = dict(context.invocation_metadata())
         request_id = accept_request_id(metadata.get(REQUEST_ID_KEY))
         request_id_var.set(request_id)
+        span = begin_span(f"{self._service}/{method}", "SERVER", traceparent_in(metadata), request_id=request_id)
+        traceparent_var.set("" if span is None else span.traceparent)
         started_s = time.monotonic()
         code, failure = "OK", None
         deadline = self._deadline(context)
@@ -123,7 +127,11 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
             code = failure.row.code.name
         finally:
             self._report(method, code, time.monotonic() - started_s, failure)
+            if span is not None:
+                span.set(**{"rpc.grpc.status_code": code})
+                span.end(None if failure is None else failure.reason)
             request_id_var.set("")
+            traceparent_var.set("")
         if failure is not None:
             abort_with(context, failure)
 

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
 
+from services.common.tracing import trace_id, traceparent_var
+
 REQUEST_ID_KEY: Final = "x-request-id"  # gRPC metadata key and HTTP header
 request_id_var: ContextVar[str] = ContextVar("likeness_request_id", default="")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -51,6 +53,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := request_id_var.get():
             fields["request_id"] = request_id
+        if trace := trace_id(traceparent_var.get()):
+            fields["trace_id"] = trace
         fields |= _extra_fields(record)
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)

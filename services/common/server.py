@@ -27,6 +27,7 @@ from services.common.interceptor import Gate, StageInterceptor
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer, StageMetrics
 from services.common.settings import StageSettings
+from services.common.tracing import configure_tracing, stop_tracing
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 SPARE_THREADS: Final = 8  # for health, reflection and for telling callers that the queue is full
@@ -192,6 +193,7 @@ def run_stage(
         signal.signal(number, lambda *_: stop.set())
     stage = service_name.rpartition(".")[2].removesuffix("Service").lower()
     configure_logging(settings.log_level, settings.log_format, stage)
+    configure_tracing(settings, stage)
     server = StageServer(
         settings, service_name=service_name, servicer=servicer, add_to_server=add_to_server, descriptor=descriptor
     )
@@ -218,6 +220,7 @@ def run_stage(
     loader.start()
     stop.wait()
     finished = server.drain()
+    stop_tracing()
     code = 1 if failed.is_set() else 0
     if not finished or loader.is_alive():  # threads that Python would wait for at exit, possibly for ever
         _log.warning("leaving with work unfinished")

@@ -28,6 +28,15 @@ class CommonSettings(BaseSettings):
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="Prometheus metrics over HTTP; 0 takes a free port."
     )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="OpenTelemetry collector for OTLP over HTTP, such as http://collector:4318; empty: no tracing. "
+        "Needs the extra `tracing`.",
+    )
+    trace_share: float = Field(
+        default=1.0, ge=0, le=1, description="Of requests that come without a trace of their own."
+    )
 
     store_url: str = Field(
         default="", description="Empty or folder path, or s3://host:port for MinIO and any S3 endpoint."

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from apiflask import APIFlask, HTTPError
 from flask import Response, g, json, request
+from prometheus_client import Counter
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
@@ -18,6 +19,7 @@ from services.common.logs import request_id_var
 
 CONTENT_TYPE: Final = "application/problem+json"
 DEFAULT_RETRY_AFTER_S: Final = 1.0
+problems_total: Final = Counter("likeness_problems", "Requests that were refused or failed, by the reason", ["reason"])
 _log: Final = logging.getLogger(__name__)
 
 _REASON_OF_STATUS: Final = {
@@ -86,6 +88,7 @@ def describe(error: LikenessError, errors: list[FieldError] | None = None) -> di
 
 def problem_response(error: LikenessError, errors: list[FieldError] | None = None) -> Response:
     status = error.row.http_status
+    problems_total.labels(reason=error.reason).inc()
     response = Response(json.dumps(describe(error, errors)), status=status, content_type=CONTENT_TYPE)
     if status in (429, 503):
         wait_s = DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s

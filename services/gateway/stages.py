@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NoReturn
 
@@ -27,6 +27,7 @@ from likeness.v1 import (
 from services.common.audio import FloatArray
 from services.common.client import call_metadata, open_channel, raise_from_rpc
 from services.common.errors import LikenessError
+from services.common.tracing import traceparent_var
 from services.common.wire import chunked, samples_to_s16
 from services.gateway.halting import Halt
 from services.gateway.settings import GatewaySettings
@@ -42,10 +43,11 @@ SERVICE_NAMES: Final[dict[StageName, str]] = {
 
 @dataclass(frozen=True)
 class Call:
-    """On whose behalf stages are called, and until when (on the monotonic clock)."""
+    """On whose behalf stages are called, and until when (on the monotonic clock); `trace` is a W3C traceparent."""
 
     request_id: str
     expires_at: float
+    trace: str = field(default_factory=traceparent_var.get)
 
     @classmethod
     def within(cls, seconds: float, request_id: str) -> Call:
@@ -211,4 +213,4 @@ def fields_called(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def _options(call: Call) -> dict[str, Any]:
-    return {"timeout": call.remaining_s(), "metadata": call_metadata(call.request_id)}
+    return {"timeout": call.remaining_s(), "metadata": call_metadata(call.request_id, call.trace)}

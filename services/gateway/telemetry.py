@@ -20,6 +20,7 @@ from prometheus_client import (
 )
 
 from services.common.logs import accept_request_id, request_id_var
+from services.common.tracing import begin_span, traceparent_in, traceparent_var
 from services.gateway.observations import SECONDS
 
 QUIET_PATHS: Final = ("/healthz", "/readyz", "/metrics")
@@ -50,6 +51,12 @@ def _begin() -> None:
     g.started_at = time.monotonic()
     g.request_id = accept_request_id(request.headers.get("X-Request-Id"))
     request_id_var.set(g.request_id)
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    g.span = None
+    if request.path not in QUIET_PATHS:
+        parent = traceparent_in(request.headers)
+        g.span = begin_span(f"{request.method} {route}", "SERVER", parent, request_id=g.request_id)
+    traceparent_var.set("" if g.span is None else g.span.traceparent)
 
 
 def _finish(response: Response) -> Response:
@@ -58,6 +65,11 @@ def _finish(response: Response) -> Response:
     route = request.url_rule.rule if request.url_rule else "unknown"
     http_requests_total.labels(request.method, route, response.status_code).inc()
     http_seconds.labels(request.method, route).observe(elapsed_s)
+    if (span := g.span) is not None:
+        span.set(**{"http.request.method": request.method, "http.route": route})
+        span.set(**{"http.response.status_code": response.status_code})
+        failure = response.status if response.status_code >= 500 else None
+        response.call_on_close(lambda: span.end(failure))  # of a stream, when it has ended
     if request.path not in QUIET_PATHS:
         fields = {"method": request.method, "route": route, "status": response.status_code}
         _log.info(

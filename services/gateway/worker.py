@@ -15,6 +15,7 @@ from typing import Final
 
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer
+from services.common.tracing import configure_tracing, stop_tracing
 from services.gateway.context import open_gateway
 from services.gateway.db import SchemaVersionError
 from services.gateway.jobs.runner import Runner
@@ -28,6 +29,7 @@ _log: Final = logging.getLogger(__name__)
 def main() -> int:
     settings = GatewaySettings()
     configure_logging(settings.log_level, settings.log_format, "worker")
+    configure_tracing(settings, "worker")
     try:
         gateway = open_gateway(settings)
     except SchemaVersionError as error:
@@ -50,6 +52,7 @@ def main() -> int:
 
 def _end(code: int) -> None:
     """At once: threads that wait for a job that is another's by now would keep the process."""
+    stop_tracing()
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)

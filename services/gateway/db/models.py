@@ -204,6 +204,7 @@ class Job(Record):
     batch_id: Mapped[str | None] = mapped_column(String(64))  # the job of kind batch that this is an item of
     batch_index: Mapped[int | None] = mapped_column(Integer)
     custom_id: Mapped[str | None] = mapped_column(String(200))
+    traceparent: Mapped[str | None] = mapped_column(String(64))  # of the request that asked for it (W3C trace context)
 
 
 class JobEvent(Base):

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from services.common.errors import LikenessError
+from services.common.tracing import traceparent_var
 from services.gateway.context import Gateway
 from services.gateway.halting import Halt, HandedOver
 from services.gateway.jobs.records import CALLED_OFF, JobState, end_job_in, report_progress
@@ -50,6 +51,7 @@ class Execution:
         owner: id of the worker.
         workflow_id: of this attempt at the job; None for an item of a batch.
         expires_at: the job's deadline, on the monotonic clock.
+        trace: of which its calls are part; a W3C traceparent.
         check: raises LikenessError when the work may not go on; called every few seconds while it does.
     """
 
@@ -61,6 +63,7 @@ class Execution:
     request_id: str
     workflow_id: str | None
     expires_at: float
+    trace: str = field(default_factory=traceparent_var.get)
     halt: Halt = field(default_factory=Halt)
     check: Callable[[], object] = lambda: None
     checked_at: float = field(default_factory=time.monotonic)
@@ -73,7 +76,7 @@ class Execution:
         expires_at = self.expires_at
         if limit_s is not None:
             expires_at = min(expires_at, time.monotonic() + limit_s)
-        return Call(self.request_id, expires_at)
+        return Call(self.request_id, expires_at, self.trace)
 
     def report(self, progress: dict[str, Any]) -> None:
         """Writes how far the job is, and tells those who watch it at most every `TELL_S` seconds, or of a new phase.

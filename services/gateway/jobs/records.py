@@ -15,9 +15,11 @@ from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
+from services.common.tracing import traceparent_var
 from services.gateway.db import Database, Job, JobEvent
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
+from services.gateway.jobs.job_metrics import observe_end
 from services.gateway.webhooks.outbox import enqueue_webhook
 
 JobKind = Literal["speech", "swap", "live", "batch"]
@@ -75,6 +77,7 @@ def new_job(
         likeness_id=likeness_id,
         parameters=parameters,
         figures={},
+        traceparent=traceparent_var.get() or None,
         **more,
     )
 
@@ -177,6 +180,8 @@ def end_job_in(
         return False
     add_event(session, job_id, "state", {"status": state, "error": describe_error(error)})
     job = session.get(Job, job_id, populate_existing=True)
+    if job is not None:
+        observe_end(job)
     if job is not None and job.webhook_url is not None:
         enqueue_webhook(session, job)
     return True

@@ -16,6 +16,7 @@ from dbos import error as queue_error
 
 from services.common.errors import LikenessError
 from services.common.logs import request_id_var
+from services.common.tracing import span, traceparent_var
 from services.gateway.batch_jobs import run_batch_job
 from services.gateway.db import Job
 from services.gateway.film_jobs import run_film_job
@@ -58,7 +59,9 @@ def do_job(job_id: str, workflow_id: str) -> str:
         workflow_id=workflow_id,
         expires_at=time.monotonic() + seconds_left(job),
     )
-    with worker.watch.watching(execution):
+    traced = span(f"job {job.kind}", "CONSUMER", job.traceparent or "", job_id=job.id)
+    with traced, worker.watch.watching(execution):
+        execution.trace = traceparent_var.get()
         try:
             execution.halt.check()
             execution.call().remaining_s()
