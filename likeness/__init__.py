@@ -15,6 +15,7 @@ from likeness._types import (
     Face,
     Job,
     JobEvent,
+    Media,
     MediaFile,
     Progress,
     Speech,
@@ -22,6 +23,7 @@ from likeness._types import (
     Swap,
     Voice,
 )
+from likeness._uploads import Upload
 
 __all__ = [
     "ApiKey",
@@ -37,6 +39,7 @@ __all__ = [
     "LikenessClientError",
     "LikenessConnectionError",
     "LikenessJobError",
+    "Media",
     "MediaFile",
     "Progress",
     "Speech",
@@ -44,5 +47,6 @@ __all__ = [
     "Swap",
     "SwapJob",
     "Tenant",
+    "Upload",
     "Voice",
 ]

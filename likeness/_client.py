@@ -15,6 +15,7 @@ from likeness._resources import Consents, Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
 from likeness._transport import Transport, without_none
 from likeness._types import Speech, SpeechFigures, Swap
+from likeness._uploads import Uploads
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 API_KEY_VARIABLE: Final = "LIKENESS_API_KEY"
@@ -50,6 +51,7 @@ class Client:
         self.jobs = Jobs(self._transport, "/v1/jobs")
         self.batches = Batches(self._transport, "/v1/batches")
         self.media = MediaFiles(self._transport, "/v1/media")
+        self.uploads = Uploads(self._transport, "/v1/uploads")
         self.keys = Keys(self._transport, "/v1/keys")
         self.tenants = Tenants(self._transport, "/v1/tenants")
         self.audit = Audit(self._transport, "/v1/audit")

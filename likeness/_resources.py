@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from likeness._transport import Transport, without_none
-from likeness._types import Consent, Face, MediaFile, Voice
+from likeness._types import Consent, Face, Media, MediaFile, Voice
 
 # A file: its path, its content, or an open binary file.
 FileInput = str | Path | bytes | IO[bytes]
@@ -150,6 +150,21 @@ class MediaFiles(Collection):
     def get(self, media_id: str) -> MediaFile:
         response = self._transport.request("GET", f"{self._path}/{media_id}")
         return MediaFile(response.content, response.headers.get("Content-Type", ""))
+
+    def list(self, *, purpose: str | None = None, job: str | None = None) -> list[Media]:
+        """Newest first; all, those of a purpose, or those that a job made."""
+        return [Media.from_json(item) for item in self._pages(purpose=purpose, job=job)]
+
+    def info(self, media_id: str) -> Media:
+        return Media.from_json(self._get(f"{media_id}/info"))
+
+    def url(self, media_id: str) -> str:
+        """A URL of the file that works for a short time without an API key."""
+        return str(self._transport.json("POST", f"{self._path}/{media_id}/url")["url"])
+
+    def delete(self, media_id: str) -> None:
+        """With all that was made of it."""
+        self._transport.request("DELETE", f"{self._path}/{media_id}")
 
     def save(self, media_id: str, to: str | Path | IO[bytes]) -> int:
         """Writes a file of any size to a path, or into an open binary file; how many bytes it has.

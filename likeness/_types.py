@@ -122,6 +122,21 @@ class MediaFile:
 
 
 @dataclass(frozen=True)
+class Media(_FromJson):
+    """What the server knows of a file."""
+
+    id: str
+    purpose: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    created_at: int  # Unix seconds
+    expires_at: str | None = None
+    job: str | None = None
+
+
+@dataclass(frozen=True)
 class Progress(_FromJson):
     """How far work in the background is; None where nothing is known yet.
 

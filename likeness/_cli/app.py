@@ -12,7 +12,22 @@ from typing import Annotated, Final
 
 import typer
 
-from likeness._cli import backup, batch, consents, demo, doctor, jobs, keys, models, record, speak, swap, up, voices
+from likeness._cli import (
+    backup,
+    batch,
+    consents,
+    demo,
+    doctor,
+    jobs,
+    keys,
+    models,
+    record,
+    speak,
+    swap,
+    up,
+    uploads,
+    voices,
+)
 from likeness._cli.output import complain, say
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessJobError
 from likeness._stack import StackError
@@ -38,6 +53,7 @@ app.command("speak")(speak.speak)
 app.command("swap")(swap.swap)
 app.command("record")(record.record)
 app.command("demo")(demo.demo)
+app.command("upload")(uploads.upload)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(consents.app, name="consents")

@@ -12,6 +12,7 @@ import typer
 from likeness._cli.film_bar import film_bar
 from likeness._cli.options import URL, ApiKey, Json, OutFile, Url, writable
 from likeness._cli.output import complain, print_json, say
+from likeness._cli.uploads import media_if_large
 from likeness._client import Client
 from likeness._errors import LikenessClientError
 from likeness._swaps import SwapJob
@@ -113,8 +114,10 @@ def swap(
     chosen = _selections(faces, threshold)
     with Client(url, api_key) as client, _own_face(client, source or [], consent) as face:
         people = mapped if face is None else [*({"face": face, **item} for item in chosen), *mapped]
+        media = media_if_large(client, target, "swap_target")
+        options |= {"target": target} if media is None else {"target_media": media}
         with film_bar("Swapping") as show:
-            job = client.swaps.create(target=target, assignments=people, **options)
+            job = client.swaps.create(assignments=people, **options)
             _wait(job, show)
         job.save(out)
     if as_json:

@@ -54,6 +54,7 @@ def test_public_names() -> None:
         "LikenessClientError",
         "LikenessConnectionError",
         "LikenessJobError",
+        "Media",
         "MediaFile",
         "Progress",
         "Speech",
@@ -61,6 +62,7 @@ def test_public_names() -> None:
         "Swap",
         "SwapJob",
         "Tenant",
+        "Upload",
         "Voice",
     ]
     assert all(hasattr(likeness, name) for name in likeness.__all__)
