@@ -54,7 +54,7 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
     if not 1 <= len(order.pictures) <= MAX_PICTURES:
         detail = f"One to {MAX_PICTURES} pictures are taken, got {len(order.pictures)}."
         raise LikenessError("INVALID_FIELD", detail, field=FIELD)
-    found = [_find(gateway, picture, call, number, order.pictures) for number, picture in enumerate(order.pictures, 1)]
+    found = [_find(gateway, tenant, call, number, order.pictures) for number in range(1, len(order.pictures) + 1)]
     distances = _compare([np.asarray(item.faces[0].descriptor, np.float64) for item in found])
     kinds = [picture_content_type(picture, field=FIELD) for picture in order.pictures]
     media = [
@@ -90,13 +90,14 @@ def outliers(descriptors: Sequence[NDArray[np.float64]], threshold: float = SAME
 
 
 def _find(
-    gateway: Gateway, picture: bytes, call: Call, number: int, pictures: Sequence[bytes]
+    gateway: Gateway, tenant: str, call: Call, number: int, pictures: Sequence[bytes]
 ) -> faceswap_pb2.DetectFacesResponse:
     """The faces of one picture, at least one; failures say which picture it was when there are several."""
+    picture = pictures[number - 1]
     try:
         picture_content_type(picture, field=FIELD)
         with ExitStack() as stack:
-            message = stack.enter_context(picture_for_stage(gateway, picture))
+            message = stack.enter_context(picture_for_stage(gateway, tenant, picture))
             stack.enter_context(fields_called({"": FIELD}))
             request = faceswap_pb2.DetectFacesRequest(picture=message, with_descriptors=len(pictures) > 1)
             found = gateway.stages.detect_faces(request, call)

@@ -156,12 +156,12 @@ def reference_to(gateway: Gateway, media: Media) -> types_pb2.MediaReference:
 
 
 @contextmanager
-def picture_for_stage(gateway: Gateway, data: bytes) -> Iterator[faceswap_pb2.Picture]:
+def picture_for_stage(gateway: Gateway, tenant: str, data: bytes) -> Iterator[faceswap_pb2.Picture]:
     """A picture as a stage takes it: inside the message when small, else by a reference that lives for the block."""
     if len(data) <= INLINE_PICTURE_BYTES:
         yield faceswap_pb2.Picture(encoded=data)
         return
-    stored = gateway.store.put(f"work/{new_id('picture')}", data, "application/octet-stream")
+    stored = gateway.store.put(f"work/{tenant}/{new_id('picture')}", data, "application/octet-stream")
     try:
         yield faceswap_pb2.Picture(media=media_reference(gateway.store, stored))
     finally:
@@ -169,9 +169,9 @@ def picture_for_stage(gateway: Gateway, data: bytes) -> Iterator[faceswap_pb2.Pi
 
 
 @contextmanager
-def destination_for_stage(gateway: Gateway) -> Iterator[types_pb2.MediaReference]:
+def destination_for_stage(gateway: Gateway, tenant: str) -> Iterator[types_pb2.MediaReference]:
     """Where a stage may write its result; what lies there is deleted after the block."""
-    key = f"work/{new_id('result')}"
+    key = f"work/{tenant}/{new_id('result')}"
     try:
         yield types_pb2.MediaReference(bucket=gateway.store.bucket, key=key)
     finally:

@@ -132,7 +132,10 @@ def call_swap(
         LikenessError: CONSENT_*, NOT_FOUND, and what the stage failed with, its fields named as in the request.
     """
     people = for_stage(gateway, tenant, assignments)
-    with picture_for_stage(gateway, target) as target_picture, destination_for_stage(gateway) as destination:
+    with (
+        picture_for_stage(gateway, tenant, target) as target_picture,
+        destination_for_stage(gateway, tenant) as destination,
+    ):
         request = faceswap_pb2.SwapPictureRequest(
             target=target_picture,
             assignments=people,
