@@ -49,8 +49,8 @@ def make_untracked(database: Database, version: int) -> None:
                     connection.execute(text(f"DROP INDEX {index['name']}"))
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("DROP INDEX jobs_by_state"))
-        added = ("started_at", "deadline_at", "priority", "attempt", "workflow_id", "webhook_url", "custom_id", "traceparent")
-        for column in added:
+        added = ("started_at", "deadline_at", "priority", "attempt", "workflow_id", "webhook_url", "custom_id")
+        for column in (*added, "traceparent"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)"))
