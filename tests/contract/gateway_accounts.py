@@ -14,6 +14,13 @@ from services.gateway.settings import GatewaySettings
 from tests.databases import database_url
 
 
+class ClosingClient(FlaskClient):
+    """Takes every answer to its end, as clients do; `buffered=False` leaves it open."""
+
+    def open(self, *args: Any, buffered: bool = True, **options: Any) -> Any:
+        return super().open(*args, buffered=buffered, **options)
+
+
 class KeyedGateway:
     """An application with auth=keys. `operator` is a client with all scopes of the tenant `local`."""
 
@@ -22,6 +29,7 @@ class KeyedGateway:
         values = {"database_url": database_url(data_dir), "log_level": "error", "auth": "keys", **settings}
         self.settings = GatewaySettings(data_dir=data_dir, bootstrap_key=self.bootstrap_key, **values)
         self.app = create_app(self.settings)
+        self.app.test_client_class = ClosingClient
         make_bootstrap_key(self.gateway)
         self.operator = self.client(self.bootstrap_key)
         self.anonymous = self.app.test_client()

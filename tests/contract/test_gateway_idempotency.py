@@ -112,13 +112,12 @@ def test_while_the_first_is_being_worked_on_a_second_is_409(stages: FakeStages, 
 
 def test_a_streamed_speech_is_in_flight_to_its_last_byte_and_then_spoken_again(keyed: KeyedGateway) -> None:
     body = {"voice": "Ada", "input": "Hello there, this is Ada.", "stream": True, "response_format": "wav"}
-    first = keyed.operator.post(SPEECH, json=body, headers=_key("g"))
+    first = keyed.operator.post(SPEECH, json=body, headers=_key("g"), buffered=False)
     assert keyed.operator.post(SPEECH, json=body, headers=_key("g")).status_code == 409
     sound = first.get_data()
     first.close()
     again = keyed.operator.post(SPEECH, json=body, headers=_key("g"))
     assert (again.status_code, again.get_data()) == (200, sound)
-    again.close()
 
 
 def test_a_secret_is_not_kept_for_a_repetition(keyed: KeyedGateway) -> None:

@@ -17,16 +17,26 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    ensure_resource_availability,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
+    use_after_free,
 )
 
 from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
+from services.gateway.db import LOCAL_TENANT, Base, Database
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fakes import FakeStages, portrait, sine
 
+QUICK = hypothesis.settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -81,14 +91,7 @@ def _try_operation(operation: Any, responses: dict[str, Any], mode: GenerationMo
     """Sends generated requests and checks each answer; which status codes came back."""
     statuses: collections.Counter[int] = collections.Counter()
 
-    @hypothesis.settings(
-        max_examples=5,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[hypothesis.Phase.generate],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    @hypothesis.settings(QUICK, max_examples=5)
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def attempt(case: Any) -> None:
         response = case.call_and_validate(checks=CHECKS)
@@ -136,6 +139,44 @@ def test_every_operation_has_an_id_a_summary_and_a_default_problem(app: Any) -> 
     for operation in operations:
         assert operation["summary"]
         assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("Accounts", {"create_key", "get_key", "rotate_key", "delete_key", "create_tenant", "get_tenant"}),
+        ("Voice consents", {"create_voice_consent", "get_voice_consent", "revoke_voice_consent"}),
+        ("Uploads", {"create_upload", "get_upload", "abort_upload"}),
+    ],
+)
+def test_sequences_of_requests_are_as_the_specification_says(app: Any, tag: str, expected: set[str]) -> None:
+    """Follows the links of the document: what was made is there, what was deleted is not, and all is as described."""
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app).include(tag=tag)
+    followed: set[str] = set()
+
+    class Sequences(schema.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            _empty(app.extensions["likeness"].database)  # so that what a sequence finds is what it made
+
+        def validate_response(self, response: Any, case: Any, **options: Any) -> None:
+            if response.status_code < 300:
+                followed.add(case.operation.definition.raw["operationId"])
+            checks = [*CHECKS, ensure_resource_availability]
+            if tag != "Uploads":  # which stay, as aborted, until they expire
+                checks.append(use_after_free)
+            case.validate_response(response, checks=checks, recorder=self.recorder, transport_kwargs=options or None)
+
+    Sequences.run(settings=hypothesis.settings(QUICK, max_examples=20, stateful_step_count=6))
+    assert expected <= followed
+
+
+def _empty(database: Database) -> None:
+    with database.session() as session:
+        for table in reversed(Base.metadata.sorted_tables):
+            if table.name == "tenants":
+                session.execute(table.delete().where(table.c.id != LOCAL_TENANT))
+            elif table.name != "processes":
+                session.execute(table.delete())
 
 
 def _references(node: Any) -> Iterator[str]:
