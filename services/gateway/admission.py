@@ -44,13 +44,13 @@ def register_admission(app: APIFlask, places: int) -> None:
         g.work_place = free
 
     def hand_to_response(response: Response) -> Response:
-        place = g.pop("work_place", None)
-        if place is not None:
+        """One that is streamed goes on working; all others are done."""
+        if response.is_streamed and (place := g.pop("work_place", None)) is not None:
             response.call_on_close(place.release)
         return response
 
     def give_back(_error: BaseException | None) -> None:
-        """Where there was no response to hand it to."""
+        """Where no response has it."""
         place = g.pop("work_place", None)
         if place is not None:
             place.release()
