@@ -19,6 +19,13 @@ STAGES: Final = ("encoder", "synthesizer", "vocoder", "faceswap")
 PROGRAMS: Final = (*STAGES, "gateway")
 SCENARIOS: Final = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 
+PLACEHOLDERS: Final = {
+    "LIKENESS_DATABASE_URL": "postgresql://likeness:word@database/likeness",
+    "LIKENESS_BOOTSTRAP_KEY": "lk_0123456789ab_" + "s" * 43,
+    "LIKENESS_RATE_LIMIT_STORAGE": "redis://redis:6379",
+    "LIKENESS_WORKER_ID": "likeness-worker-0",
+}
+
 Document = dict[str, Any]
 
 
@@ -38,8 +45,13 @@ class Rendered:
 
     @property
     def workloads(self) -> list[Document]:
-        """Everything that makes pods."""
-        return [document for document in self.documents if "template" in document.get("spec", {})]
+        """Everything that makes pods, or is one."""
+        return [one for one in self.documents if one["kind"] == "Pod" or "template" in one.get("spec", {})]
+
+    def running(self, component_name: str) -> list[tuple[Document, Document]]:
+        """The containers of that name, with their workload: a worker may stand alone or beside the gateway."""
+        found = [(workload, item) for workload in self.workloads for item in containers(workload)]
+        return [(workload, item) for workload, item in found if item["name"] == component_name]
 
 
 def scenario_values(scenario: str) -> dict[str, Any]:
@@ -54,11 +66,15 @@ def render(chart: helm.Chart, values: Mapping[str, Any], *, name: str = "likenes
 
 
 def pod_spec(workload: Document) -> Document:
-    return dict(workload["spec"]["template"]["spec"])
+    return dict(_pod(workload)["spec"])
 
 
 def pod_labels(workload: Document) -> dict[str, str]:
-    return dict(workload["spec"]["template"]["metadata"]["labels"])
+    return dict(_pod(workload)["metadata"]["labels"])
+
+
+def _pod(workload: Document) -> Document:
+    return workload if workload["kind"] == "Pod" else dict(workload["spec"]["template"])
 
 
 def component(document: Document) -> str:
@@ -72,8 +88,10 @@ def containers(workload: Document) -> Iterator[Document]:
 
 
 def plain_environment(container: Document) -> dict[str, str]:
-    """Variables as the program sees them; those that come from a Secret hold a placeholder."""
-    return {entry["name"]: entry.get("value", "from-secret") for entry in container["env"]}
+    """Variables as the program sees them; those that come from a Secret or a field hold a placeholder."""
+    return {
+        entry["name"]: entry.get("value", PLACEHOLDERS.get(entry["name"], "from-secret")) for entry in container["env"]
+    }
 
 
 def settings_class(program: str) -> type[CommonSettings]:

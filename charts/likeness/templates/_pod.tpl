@@ -1,7 +1,11 @@
 {{/* What all pods have in common. */}}
 
-{{/* First lines of a pod's spec. Takes root, component, values, terminationSeconds. */}}
+{{/* First lines of a pod's spec. Takes root, component, values, terminationSeconds; priority (a class of the chart). */}}
 {{- define "likeness.podSpec" -}}
+{{- $priority := default "" .values.priorityClassName -}}
+{{- if and .priority .root.Values.priorityClasses.create (not $priority) -}}
+{{- $priority = printf "%s-%s" (include "likeness.fullname" .root) .priority -}}
+{{- end -}}
 serviceAccountName: {{ include "likeness.fullname" .root }}-{{ .component }}
 automountServiceAccountToken: false
 # A Service called "likeness" would otherwise set LIKENESS_PORT in every pod of the namespace.
@@ -19,10 +23,25 @@ terminationGracePeriodSeconds: {{ .terminationSeconds }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- range $key := list "nodeSelector" "tolerations" "affinity" "runtimeClassName" "priorityClassName" }}
+{{- with $priority }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "runtimeClassName" }}
 {{- with get $.values $key }}
 {{ $key }}: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
+{{- end }}
+{{- if .values.topologySpread }}
+# Where there is a choice, replicas stand on different nodes, and in different zones.
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "likeness.selectorLabels" $ | nindent 8 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
@@ -41,8 +60,31 @@ capabilities:
 {{- end }}
 {{- end }}
 
-{{/* The object store, and where libraries that want to write may do so. */}}
+{{/* A variable out of a Secret. Takes name, secret, key. */}}
+{{- define "likeness.secretEnv" -}}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret }}
+      key: {{ .key }}
+{{- end }}
+
+{{/* Tracing, and where libraries that want to write may do so. */}}
 {{- define "likeness.commonEnv" -}}
+{{- with .Values.tracing.endpoint }}
+- name: LIKENESS_OTLP_ENDPOINT
+  value: {{ . | quote }}
+- name: LIKENESS_TRACE_SHARE
+  value: {{ $.Values.tracing.share | toJson | quote }}
+{{- end }}
+- name: HOME
+  value: /tmp
+- name: NUMBA_CACHE_DIR
+  value: /tmp/numba
+{{- end }}
+
+{{/* The object store. */}}
+{{- define "likeness.storeEnv" -}}
 {{- $store := .Values.store -}}
 {{- $external := eq $store.mode "external" -}}
 - name: LIKENESS_STORE_URL
@@ -53,29 +95,48 @@ capabilities:
   value: {{ $store.bucket | quote }}
 - name: LIKENESS_STORE_REGION
   value: {{ $store.region | quote }}
-- name: LIKENESS_STORE_ACCESS_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "likeness.storeSecret" . }}
-      key: access-key
-- name: LIKENESS_STORE_SECRET_KEY
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "likeness.storeSecret" . }}
-      key: secret-key
-- name: HOME
-  value: /tmp
-- name: NUMBA_CACHE_DIR
-  value: /tmp/numba
+- name: LIKENESS_STORE_PRESIGN
+  value: {{ ternary "true" "false" (ne $store.publicUrl "") | quote }}
+{{- with $store.publicUrl }}
+- name: LIKENESS_STORE_PUBLIC_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- with $store.encryption }}
+- name: LIKENESS_STORE_ENCRYPTION
+  value: {{ . | quote }}
+{{- end }}
+{{- with $store.kmsKeyId }}
+- name: LIKENESS_STORE_KMS_KEY_ID
+  value: {{ . | quote }}
+{{- end }}
+{{- $secret := include "likeness.storeSecret" . }}
+{{ include "likeness.secretEnv" (dict "name" "LIKENESS_STORE_ACCESS_KEY" "secret" $secret "key" "access-key") }}
+{{ include "likeness.secretEnv" (dict "name" "LIKENESS_STORE_SECRET_KEY" "secret" $secret "key" "secret-key") }}
 {{- end }}
 
-{{- define "likeness.storeSecret" -}}
-{{- $own := printf "%s-store" (include "likeness.fullname" .) -}}
-{{- if eq .Values.store.mode "external" -}}
-{{ .Values.store.external.existingSecret }}
-{{- else -}}
-{{ default $own .Values.store.bundled.existingSecret }}
+{{/* The database server; empty with SQLite, which is in the data folder. */}}
+{{- define "likeness.databaseEnv" -}}
+{{- if ne .Values.database.mode "sqlite" -}}
+{{ include "likeness.secretEnv" (dict "name" "LIKENESS_DATABASE_URL" "secret" (include "likeness.databaseSecret" .) "key" (include "likeness.databaseKey" .)) }}
 {{- end -}}
+{{- end }}
+
+{{/* What gateway and workers, one image and one settings class, have in common. */}}
+{{- define "likeness.gatewayEnv" -}}
+- name: LIKENESS_DATA_DIR
+  value: /data
+{{- range include "likeness.stages" . | fromYamlArray }}
+- name: LIKENESS_{{ upper .component }}_TARGET
+  value: dns:///{{ include "likeness.fullname" $ }}-{{ .component }}.{{ $.Release.Namespace }}.svc.{{ $.Values.clusterDomain }}:{{ .port }}
+{{- end }}
+{{- with include "likeness.databaseEnv" . }}
+{{ . }}
+{{- end }}
+{{- with .Values.redis.existingSecret }}
+{{ include "likeness.secretEnv" (dict "name" "LIKENESS_RATE_LIMIT_STORAGE" "secret" . "key" $.Values.redis.key) }}
+{{- end }}
+{{ include "likeness.storeEnv" . }}
+{{ include "likeness.commonEnv" . }}
 {{- end }}
 
 {{/* Takes root, component, values; the PodDisruptionBudget and ServiceAccount of a component. */}}
@@ -104,6 +165,34 @@ spec:
   selector:
     matchLabels:
       {{- include "likeness.selectorLabels" $ | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Takes root, component, path, port: how Prometheus finds the pods of a component. */}}
+{{- define "likeness.podMonitor" -}}
+{{- with .root.Values.monitoring.podMonitor }}
+{{- if .enabled }}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata:
+  name: {{ include "likeness.fullname" $.root }}-{{ $.component }}
+  labels:
+    {{- include "likeness.labels" $ | nindent 4 }}
+    {{- with .labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "likeness.selectorLabels" $ | nindent 6 }}
+  podMetricsEndpoints:
+    {{- range $.ports }}
+    - port: {{ . }}
+      path: /metrics
+      interval: {{ $.root.Values.monitoring.podMonitor.interval }}
+    {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

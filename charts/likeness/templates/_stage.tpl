@@ -1,14 +1,25 @@
 {{/*
-One model stage: ServiceAccount, PodDisruptionBudget, Deployment, headless Service and, when asked for, an autoscaler.
-Takes root, component, port, metricsPort, healthService (the gRPC service whose health says that the model is warm).
+One model stage: ServiceAccount, PodDisruptionBudget, Deployment, headless Service, NetworkPolicy, PodMonitor and, when
+asked for, an autoscaler. Takes root, component, port, metricsPort, usesStore, healthService (the gRPC service whose
+health says that the model is warm).
 */}}
 {{- define "likeness.stage" -}}
 {{- $values := mergeOverwrite (deepCopy .root.Values.stageDefaults) (get .root.Values.stages .component) -}}
 {{- $name := printf "%s-%s" (include "likeness.fullname" .root) .component -}}
 {{- $settings := $values.settings -}}
-{{- $pod := dict "root" .root "component" .component "values" $values
+{{- $image := $values.image -}}
+{{- if gt (int $values.gpu.count) 0 -}}
+{{- $_ := set $values.resources "limits" (merge (dict $values.gpu.resource $values.gpu.count) (default dict $values.resources.limits)) -}}
+{{- $_ := set $values "tolerations" (append $values.tolerations (dict "key" (splitList "/" $values.gpu.resource | first | printf "%s/gpu") "operator" "Exists" "effect" "NoSchedule")) -}}
+{{- if not (or $image.tag $image.digest) -}}
+{{- $_ := set $image "tag" (printf "%s-gpu" (default .root.Chart.AppVersion .root.Values.image.tag)) -}}
+{{- end -}}
+{{- end -}}
+{{- $pod := dict "root" .root "component" .component "values" $values "priority" "interactive"
     "terminationSeconds" (add (ceil $settings.drain_wait_s) (ceil $settings.drain_grace_s) 15) -}}
 {{ include "likeness.companions" $pod }}
+{{ include "likeness.podMonitor" (merge (dict "ports" (list "metrics")) $pod) }}
+{{ include "likeness.stagePolicy" . }}
 ---
 apiVersion: v1
 kind: Service
@@ -17,7 +28,7 @@ metadata:
   labels:
     {{- include "likeness.labels" $pod | nindent 4 }}
 spec:
-  # Headless: the gateway sees every pod and spreads its calls itself.
+  # Headless: gateway and workers see every pod and spread their calls themselves.
   clusterIP: None
   selector:
     {{- include "likeness.selectorLabels" $pod | nindent 4 }}
@@ -61,7 +72,7 @@ spec:
       {{- include "likeness.podSpec" $pod | nindent 6 }}
       containers:
         - name: {{ .component }}
-          image: {{ include "likeness.image" (dict "root" .root "component" .component "image" $values.image) }}
+          image: {{ include "likeness.image" (dict "root" .root "component" .component "image" $image) }}
           imagePullPolicy: {{ .root.Values.image.pullPolicy }}
           securityContext:
             {{- include "likeness.containerSecurity" . | nindent 12 }}
@@ -81,7 +92,10 @@ spec:
               value: {{ .metricsPort | quote }}
             - name: LIKENESS_DATA_DIR
               value: /tmp/likeness
-            {{- include "likeness.commonEnv" .root | nindent 12 }}
+            {{- if .usesStore }}
+            {{- include "likeness.storeEnv" .root | nindent 12 }}
+            {{- end }}
+            {{- include "likeness.commonEnv" .root | trim | nindent 12 }}
             {{- include "likeness.settingsEnv" $settings | trim | nindent 12 }}
           # Alive and ready are different questions: "" is the process, the service's name is its loaded model.
           startupProbe:
@@ -99,41 +113,21 @@ spec:
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6
+          # No preStop: on SIGTERM the server itself says NOT_SERVING and waits drain_wait_s before it refuses calls.
           resources:
             {{- toYaml $values.resources | nindent 12 }}
           volumeMounts:
             - name: tmp
               mountPath: /tmp
+            {{- with $values.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
       volumes:
         - name: tmp
           emptyDir:
             sizeLimit: {{ $values.tmpSizeLimit }}
-{{- with $values.autoscaling }}
-{{- if .enabled }}
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: {{ $name }}
-  labels:
-    {{- include "likeness.labels" $pod | nindent 4 }}
-spec:
-  scaleTargetRef:
-    apiVersion: apps/v1
-    kind: Deployment
-    name: {{ $name }}
-  minReplicas: {{ .minReplicas }}
-  maxReplicas: {{ .maxReplicas }}
-  metrics:
-    - type: Resource
-      resource:
-        name: cpu
-        target:
-          type: Utilization
-          averageUtilization: {{ .targetCPUUtilizationPercentage }}
-  behavior:
-    scaleDown:
-      stabilizationWindowSeconds: {{ .scaleDownStabilizationSeconds }}
-{{- end }}
-{{- end }}
+        {{- with $values.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+{{ include "likeness.stageScaler" (dict "root" .root "component" .component "values" $values "name" $name) }}
 {{- end }}
