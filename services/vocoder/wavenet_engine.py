@@ -23,7 +23,7 @@ from services.vocoder.pqmf import BANDS, HALF_TAPS, SynthesisBank, analyse_insid
 F32 = NDArray[np.float32]
 
 HALF_STEPS: Final = STEPS_PER_FRAME // 2
-DEFAULT_TEMPERATURE: Final = 0.8
+DEFAULT_TEMPERATURE: Final = 1.0
 TEMPERATURE_RANGE: Final = (0.1, 1.5)
 SEED_OFFSET: Final = 0x5851F42D4C957F2D  # so that the network's randomness is not the draft's noise
 
