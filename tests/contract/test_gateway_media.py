@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ from services.gateway.downloads import content_disposition
 from services.gateway.media import publish
 from services.gateway.settings import GatewaySettings
 from services.gateway.sweeping import sweep_jobs, sweep_media, sweep_orphans
-from tests.contract.gateway_fakes import FakeStages, portrait, sine
+from tests.contract.gateway_fakes import FakeStages, portrait, sine, wait_for
+from tests.databases import database_url
 from tests.object_stores import s3_settings
 
 RECORDING = encode_audio(sine(180.0, 2.0), "wav")
@@ -330,8 +332,8 @@ def test_files_expire_as_their_tenant_says(client: FlaskClient, gateway: Gateway
     sweep_media(gateway, utc_now() + 1000 * DAY)
     assert client.get(f"/v1/media/{made.id}").status_code == 200
     _limits(gateway, {"media_ttl_days": 3})
-    told = client.get(f"/v1/media/{made.id}/info").get_json()["expires_at"]
-    assert told == (made.created_at + 3 * DAY).isoformat().replace("+00:00", "Z")
+    expected = (made.created_at + 3 * DAY).isoformat().replace("+00:00", "Z")
+    wait_for(lambda: client.get(f"/v1/media/{made.id}/info").get_json()["expires_at"] == expected)
     sweep_media(gateway, utc_now() + 2.9 * DAY)
     assert client.get(f"/v1/media/{made.id}").status_code == 200
     assert sweep_media(gateway, utc_now() + 3.1 * DAY) >= 1
@@ -383,6 +385,34 @@ def test_files_of_another_tenant_are_not_there(client: FlaskClient, gateway: Gat
 def _limits(gateway: Gateway, limits: dict[str, Any]) -> None:
     with gateway.database.session() as session:
         session.execute(update(Tenant).where(Tenant.id == "local").values(limits=limits))
+
+
+def test_a_store_that_is_away_is_told(tmp_path: Path) -> None:
+    away: dict[str, Any] = {
+        "store_url": "s3://127.0.0.1:1",
+        "store_secure": False,
+        "store_access_key": "k",
+        "store_secret_key": "s",
+    }
+    app = create_app(GatewaySettings(data_dir=tmp_path, database_url=database_url(tmp_path), **away))
+    client, gateway = app.test_client(), app.extensions["likeness"]
+    media = Media(
+        id="media_1",
+        tenant="local",
+        key="media/local/media_1.png",
+        sha256="0" * 64,
+        size_bytes=1,
+        content_type="image/png",
+        purpose="swap",
+        file_name="a.png",
+    )
+    with gateway.database.session() as session:
+        session.add(media)
+    upload = {"file_name": "a.mp4", "size_bytes": 1}
+    for answer in (client.get("/v1/media/media_1"), client.post("/v1/uploads", json=upload)):
+        assert reason(answer) == (503, "STORE_UNAVAILABLE")
+        assert int(answer.headers["Retry-After"]) >= 1
+    gateway.close()
 
 
 def test_deleting_what_is_not_there(client: FlaskClient) -> None:
