@@ -97,19 +97,31 @@ class Consents(Collection):
 class Voices(Collection):
     """Enrolled voices."""
 
-    def enrol(self, name: str, audio_sample: FileInput, *, consent: str, fast: bool = False) -> Voice:
+    def enrol(
+        self,
+        name: str,
+        audio_sample: FileInput | None = None,
+        *,
+        consent: str,
+        fast: bool = False,
+        sample_media: str | None = None,
+    ) -> Voice:
         """Makes a voice from a recording of one person, ten seconds or so, any common audio format.
 
-        `fast` takes seconds instead of half a minute, for a voice that is less alike.
+        `fast` takes seconds instead of half a minute, for a voice that is less alike. Instead of the recording,
+        `sample_media` names one that was uploaded.
         """
+        fields = {
+            "name": name,
+            "consent": consent,
+            "calibration": "fast" if fast else "full",
+            "sample_media": sample_media,
+        }
         with ExitStack() as opened:
-            part = file_part(audio_sample, opened, "sample.wav")
-            answer = self._transport.json(
-                "POST",
-                self._path,
-                data={"name": name, "consent": consent, "calibration": "fast" if fast else "full"},
-                files={"audio_sample": part},
-            )
+            files = {}
+            if audio_sample is not None:
+                files["audio_sample"] = file_part(audio_sample, opened, "sample.wav")
+            answer = self._transport.json("POST", self._path, data=without_none(fields), files=files)
         return Voice.from_json(answer)
 
     def list(self) -> list[Voice]:
@@ -125,13 +137,23 @@ class Voices(Collection):
 class Faces(Collection):
     """Enrolled faces."""
 
-    def enrol(self, picture: FileInput | Sequence[FileInput], *, consent: str, name: str | None = None) -> Face:
-        """Makes a face from one or several pictures (at most 16) of a person; of each the largest face is taken."""
+    def enrol(
+        self,
+        picture: FileInput | Sequence[FileInput] = (),
+        *,
+        consent: str,
+        name: str | None = None,
+        picture_media: Sequence[str] = (),
+    ) -> Face:
+        """Makes a face from one or several pictures (at most 16) of a person; of each the largest face is taken.
+
+        `picture_media` names pictures that were uploaded.
+        """
         pictures = picture if isinstance(picture, (list, tuple)) else [cast(FileInput, picture)]
+        fields = {"name": name, "consent": consent, "picture_media": ",".join(picture_media) or None}
         with ExitStack() as opened:
             parts = [("picture", file_part(item, opened, "picture.png")) for item in pictures]
-            data = without_none({"name": name, "consent": consent})
-            answer = self._transport.json("POST", self._path, data=data, files=parts)
+            answer = self._transport.json("POST", self._path, data=without_none(fields), files=parts)
         return Face.from_json(answer)
 
     def list(self) -> list[Face]:

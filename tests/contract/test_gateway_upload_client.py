@@ -15,9 +15,10 @@ from werkzeug.serving import make_server
 from likeness import Client, LikenessAPIError, LikenessConnectionError
 from likeness._cli import uploads as uploads_cli
 from likeness._cli.app import run
+from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import FakeStages, portrait
+from tests.contract.gateway_fakes import FakeStages, portrait, sine
 from tests.object_stores import s3_settings
 
 PART = 5 * 1024 * 1024
@@ -174,3 +175,15 @@ def test_a_swap_uploads_what_is_large(
     assert run([*command, "--url", gateway_url]) == 0
     assert len(client.uploads.list()) == before + 1
     assert out.exists()
+
+
+def test_voices_and_faces_of_uploads(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(encode_audio(sine(180.0, 2.0), "wav"))
+    (tmp_path / "p.png").write_bytes(portrait())
+    sample = str(client.uploads.send(tmp_path / "a.wav", purpose="voice_sample").media)
+    picture = str(client.uploads.send(tmp_path / "p.png", purpose="face_picture").media)
+    consent = client.voice_consents.create(who="nobody", kind="synthetic", evidence="made by this test")
+    assert client.voices.enrol("Ada", consent=consent.id, fast=True, sample_media=sample).name == "Ada"
+    consent = client.face_consents.create(who="nobody", kind="synthetic", evidence="made by this test")
+    face = client.faces.enrol(consent=consent.id, name="Bob", picture_media=[picture, picture])
+    assert len(face.pictures) == 2
