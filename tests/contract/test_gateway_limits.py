@@ -21,9 +21,7 @@ from tests.contract.gateway_people import enrol_ada
 REDIS_URL = os.environ.get("LIKENESS_TEST_REDIS_URL")  # redis://host:port of a server that may be written to
 
 
-@pytest.fixture(
-    params=["memory://", pytest.param(REDIS_URL, marks=pytest.mark.skipif(not REDIS_URL, reason="no Redis"))]
-)
+@pytest.fixture(params=["memory://", *([REDIS_URL] if REDIS_URL else [])])
 def keyed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KeyedGateway]:
     made = KeyedGateway(tmp_path, rate_limit_storage=request.param, failed_attempts_per_minute=3)
     yield made

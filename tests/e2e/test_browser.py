@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from services.gateway.accounts.secrets import make_key
 from tests.contract.gateway_fake_faces import film, portrait
 from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_process import GatewayProcess
@@ -136,3 +137,41 @@ def test_the_page_tells_when_the_consent_is_taken_back(browser: Browser, gateway
     assert "was revoked" in outcome(browser, "#live-form")
     browser.open(f"{gateway.url}/live")
     browser.until("document.querySelector('.outcome').textContent.includes('no face with a live consent')")
+
+
+def test_pages_ask_for_a_key_and_keep_it_for_the_tab(browser: Browser, tmp_path: Path) -> None:
+    """A gateway that asks for keys: a picture is swapped and shown, live frames flow, and no address holds the key."""
+    key = make_key().text
+    stages = FakeStages(tmp_path)
+    process = GatewayProcess(tmp_path, **stages.targets(), auth="keys", bootstrap_key=key)
+    bearer = {"Authorization": f"Bearer {key}"}
+    body = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
+    consent = process.client.post("/v1/face_consents", json=body, headers=bearer).json()["id"]
+    files = {"picture": ("p.png", portrait(220))}
+    process.client.post("/v1/faces", data={"consent": consent, "name": "Ada"}, files=files, headers=bearer)
+    picture = tmp_path / "target.png"
+    picture.write_bytes(portrait(80))
+    try:
+        browser.open(process.url)
+        for attempt, told in ((make_key().text, "asks for an API key"), (key, "opens nothing")):
+            browser.until(f"document.querySelector('#key-dialog')?.innerText.includes({told!r})")
+            browser.run(f"document.querySelector('#key-dialog input').value = {attempt!r}")
+            browser.run("document.querySelector('#key-dialog form').requestSubmit()")
+        browser.until("document.querySelector('#swap-form').elements.face.value")
+        browser.choose_file("#swap-form input[name=target]", picture)
+        submit(browser, "#swap-form")
+        browser.until("document.querySelector('#swapped').naturalWidth > 0")
+        assert str(browser.run("document.querySelector('#swapped').src")).startswith("blob:")
+        assert browser.run("sessionStorage.length") == 1 and browser.run("localStorage.length") == 0
+        asked: Any = browser.run("performance.getEntriesByType('resource').map(({ name }) => name)")
+        assert asked and not [address for address in asked if "lk_" in address]
+        browser.open(f"{process.url}/live")
+        browser.until("document.querySelector('#live-form').elements.face.value")
+        submit(browser, "#live-form")
+        browser.until("document.querySelector('#state').textContent === 'live'")
+        browser.run("document.querySelector('#stop').click()")
+        browser.run("document.querySelector('#forget-key').click()")
+        browser.until("document.querySelector('#key-dialog') !== null")
+    finally:
+        process.close()
+        stages.close()

@@ -4,7 +4,7 @@
 const $ = (selector, root = document) => root.querySelector(selector);
 
 async function call(path, options = {}) {
-  const response = await fetch(path, options);
+  const response = await keyedFetch(path, options);
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
   throw new Error(problem.detail || `${response.status} ${response.statusText}`);
@@ -164,7 +164,7 @@ onSubmit($("#speak-form"), "Speaking …", async (data) => {
 async function finishedJob(id) {
   for (let wait = 50; ; wait = Math.min(1000, wait * 1.6)) {
     const job = await getJson(`/v1/jobs/${id}`);
-    if (job.status !== "processing") return job;
+    if (!["queued", "processing"].includes(job.status)) return job;
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }

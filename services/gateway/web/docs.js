@@ -72,6 +72,8 @@ function showOperation(path, method, operation) {
   card.append(element("h3", "", {}, element("span", method.toUpperCase(), { className: `method ${method}` }), element("code", path),
     element("span", operation.summary || "")));
   if (operation.description) card.append(element("p", operation.description));
+  const scopes = (operation.security || []).flatMap(({ bearer }) => bearer || []);
+  if (operation.security?.length) card.append(element("p", scopes.length ? `Needs a key with the scope ${scopes.join(" or ")}.` : "Needs any key."));
   card.append(exampleOf(method, path, operation));
   if (operation.parameters?.length) {
     card.append(element("strong", "Parameters"), fieldTable(operation.parameters.map((parameter) =>

@@ -27,7 +27,7 @@ async function problemOf(response) {
 async function everyPage(path) {
   const found = [];
   for (let after = ""; ; ) {
-    const response = await fetch(`${path}?limit=100${after && `&after=${after}`}`);
+    const response = await keyedFetch(`${path}?limit=100${after && `&after=${after}`}`);
     if (!response.ok) throw await problemOf(response);
     const page = await response.json();
     found.push(...page.data);
@@ -73,7 +73,7 @@ class Session {
     this.shownId = -1;
     this.still = new OffscreenCanvas(camera.videoWidth, camera.videoHeight);
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    this.socket = new WebSocket(`${scheme}://${location.host}/v1/swaps/live`);
+    this.socket = new WebSocket(`${scheme}://${location.host}/v1/swaps/live`, socketProtocols());
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => this.socket.send(JSON.stringify({ type: "setup", ...setup }));
     this.socket.onmessage = ({ data }) => (typeof data === "string" ? this.hear(JSON.parse(data)) : this.receive(unpack(data)));

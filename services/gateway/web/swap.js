@@ -5,6 +5,7 @@ const swapForm = $("#swap-form");
 const swapFields = swapForm.elements;
 const FORMATS = { picture: ["png", "jpeg", "webp"], film: ["mp4", "webm", "gif", "webp"] };
 const STILL = ["image/png", "image/jpeg", "image/bmp"];
+const UNFINISHED = ["queued", "processing"];
 let running = null;
 
 // What a file is, the server finds out by its content; this only chooses which fields are shown.
@@ -60,7 +61,7 @@ function showSwapProgress(progress) {
 }
 
 async function endOfSwap(swap) {
-  for (let wait = 200; swap.status === "processing"; wait = Math.min(1000, wait * 1.3)) {
+  for (let wait = 200; UNFINISHED.includes(swap.status); wait = Math.min(1000, wait * 1.3)) {
     showSwapProgress(swap.progress);
     await new Promise((resolve) => setTimeout(resolve, wait));
     swap = await getJson(`/v1/swaps/${swap.id}`);
@@ -68,18 +69,19 @@ async function endOfSwap(swap) {
   return swap;
 }
 
-function showSwapResult(swap, isVideo) {
+async function showSwapResult(swap, isVideo) {
   const picture = $("#swapped"), film = $("#swapped-film"), link = $("a", $("#swap-download"));
+  const source = await mediaSource(swap.media_url);
   film.hidden = !isVideo;
   picture.parentElement.hidden = isVideo;
   if (isVideo) {
-    film.src = swap.media_url;
+    film.src = source;
     film.muted = true;  // or the browser does not start it on its own
     film.play().catch(() => {});
   } else {
-    picture.src = swap.media_url;
+    picture.src = source;
   }
-  link.href = swap.media_url;
+  link.href = source;
   $("#swap-download").hidden = false;
 }
 
@@ -106,11 +108,11 @@ onSubmit(swapForm, "Sending …", async () => {
   try {
     const begun = await (await call("/v1/swaps", { method: "POST", body: swapUpload() })).json();
     running = begun.id;
-    $("#swap-cancel").hidden = begun.status !== "processing";
+    $("#swap-cancel").hidden = !UNFINISHED.includes(begun.status);
     const swap = await endOfSwap(begun);
     if (swap.status !== "succeeded") throw new Error(swap.error.detail);
     const head = await call(swap.media_url, { method: "HEAD" });
-    showSwapResult(swap, head.headers.get("Content-Type").startsWith("video/"));
+    await showSwapResult(swap, head.headers.get("Content-Type").startsWith("video/"));
     showFigures($("#swap-figures"), swapFigures(swap));
   } finally {
     running = null;
