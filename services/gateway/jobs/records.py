@@ -53,8 +53,6 @@ class QueueOptions:
 
 PLAIN: Final = QueueOptions()
 _INSERT_EVENT: Final = insert(cast(Table, JobEvent.__table__))  # the unit of work costs more than the row
-    cast(Table, JobEvent.__table__)
-)  # without the unit of work, which costs more than the row
 
 
 def new_job(
