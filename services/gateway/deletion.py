@@ -29,6 +29,7 @@ from services.gateway.db import (
 )
 from services.gateway.jobs.records import UNFINISHED, end_job_in
 
+_CAME_WITH_REQUESTS: Final = ("swap_target", "swap_reference", "batch_input")
 _CHUNK: Final = 400  # ids in one statement
 ItemT = TypeVar("ItemT")
 
@@ -153,7 +154,8 @@ def _brought_along(session: Session, jobs: Sequence[Job]) -> list[str]:
     for some in _chunks(sorted(found)):
         uses = session.execute(select(Job.id, Job.target_media_id).where(Job.target_media_id.in_(some)))
         found -= {media_id for job_id, media_id in uses if job_id not in own}
-        found -= set(session.scalars(select(Media.id).where(Media.id.in_(some), Media.purpose == "upload")))
+        others = Media.purpose.not_in(_CAME_WITH_REQUESTS)  # an upload, or the result of another job
+        found -= set(session.scalars(select(Media.id).where(Media.id.in_(some), others)))
     return sorted(found)
 
 

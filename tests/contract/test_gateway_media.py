@@ -254,6 +254,20 @@ def test_a_job_that_shares_its_target_leaves_it(client: FlaskClient) -> None:
     client.delete("/v1/faces/Dora")
 
 
+def test_a_job_leaves_what_others_made_or_uploaded(client: FlaskClient, gateway: Gateway) -> None:
+    enrol_face(client, "Dan")
+    upload = publish(gateway, portrait(80), tenant="local", content_type="image/png", purpose="upload")
+    first = swap(client, face="Dan", target_media=upload.id)
+    second = swap(client, face="Dan", target_media=first["media"])
+    client.delete(f"/v1/jobs/{second['id']}")
+    assert client.get(f"/v1/media/{first['media']}").status_code == 200
+    assert client.get(f"/v1/media/{second['media']}").status_code == 404
+    client.delete(f"/v1/jobs/{first['id']}")
+    assert client.get(f"/v1/media/{upload.id}").status_code == 200
+    client.delete(f"/v1/media/{upload.id}")
+    client.delete("/v1/faces/Dan")
+
+
 def test_what_belongs_to_a_voice_or_face_is_deleted_with_it_only(client: FlaskClient) -> None:
     enrol_voice(client, "Eve")
     face = enrol_face(client, "Eve")
