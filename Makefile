@@ -11,8 +11,8 @@ help:
 	@echo "make demo   set up, clone a sample voice and swap a sample face; results in out/demo"
 	@echo "make up     run the whole stack on this machine (http://127.0.0.1:8000)"
 	@echo "make test   set up and run every check and test"
-	@echo "make check  ruff, mypy, generated stubs up to date"
-	@echo "make gen    regenerate likeness/v1 from proto/"
+	@echo "make check  ruff, mypy, generated files up to date"
+	@echo "make gen    regenerate likeness/v1 from proto/ and docs/openapi.json from the gateway"
 	@echo "make bench  measure voice, face and vocoder; JSON on stdout"
 	@echo "make chart  render and validate the Helm chart"
 
@@ -51,6 +51,7 @@ check: setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/gen.py --check
+	$(BIN)/python scripts/openapi.py --check
 
 test: check
 	$(BIN)/python -m pytest
@@ -60,6 +61,7 @@ chart: setup-test
 
 gen: setup-test
 	$(BIN)/python scripts/gen.py
+	$(BIN)/python scripts/openapi.py
 
 bench: setup-test
 	$(BIN)/python -m benchmarks.voice --json $(if $(SPEECH_DIR),--speech-dir $(SPEECH_DIR))
