@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.errors import LikenessError
-from services.common.models import Registry
+from services.common.models import LOCAL_MANIFEST, MANIFEST, Registry
 from services.gateway.stages import Call, Stages
 
 UNMEASURED: Final = "unmeasured"
@@ -71,9 +72,23 @@ def measure_similarity(stages: Stages, samples: FloatArray, enrolled: FloatArray
 
 def model_versions(models_dir: Path, vocoder: str) -> dict[str, str]:
     """Name -> version of the models behind an utterance that this engine made."""
-    registry = Registry(models_dir)
+    versions = _versions(models_dir, tuple(_changed_at(models_dir / name) for name in (MANIFEST, LOCAL_MANIFEST)))
     wanted = ("encoder-ge2e", "synthesizer-nat", f"vocoder-{vocoder}")
-    return {name: registry.entry(name).sha256[:12] for name in wanted if name in registry.names()}
+    return {name: versions[name] for name in wanted if name in versions}
+
+
+@lru_cache(maxsize=4)
+def _versions(models_dir: Path, _changed_at_ns: tuple[int, ...]) -> dict[str, str]:
+    """Of all models in the manifests, which are read again when they have changed."""
+    registry = Registry(models_dir)
+    return {name: registry.entry(name).sha256[:12] for name in registry.names()}
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def cosine(a: FloatArray, b: FloatArray) -> float:
