@@ -14,15 +14,19 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
 from services.gateway.context import Gateway
+from services.gateway.db import Media
 from services.gateway.db.models import utc_now
 from services.gateway.settings import GatewaySettings
 from services.gateway.sweeping import sweep_orphans, sweep_uploads
-from tests.contract.gateway_fakes import FakeStages, portrait, sine
+from tests.contract.gateway_fake_faces import film
+from tests.contract.gateway_fakes import FakeStages, portrait, sine, wait_for
+from tests.contract.gateway_worker import worker_inside
 from tests.object_stores import s3_settings
 
 PART = 5 * 1024 * 1024
@@ -368,3 +372,40 @@ def test_uploads_are_the_tenants_own(client: FlaskClient, gateway: Gateway) -> N
     ):
         assert reason(answer) == (404, "NOT_FOUND")
     assert upload.id not in [item["id"] for item in client.get("/v1/uploads").get_json()["data"]]
+
+
+def test_an_uploaded_film_is_swapped_given_out_and_expires(tmp_path: Path) -> None:
+    """All the way on S3: parts, a worker's job, a signed URL of the result, and the worker's own sweep."""
+    store = s3_settings()
+    stages = FakeStages(tmp_path, store=store)
+    settings = GatewaySettings(
+        data_dir=tmp_path, upload_part_bytes=PART, segment_seconds=0.5, queue_poll_s=0.05, **store, **stages.targets()
+    )
+    app = create_app(settings)
+    client, gateway = app.test_client(), app.extensions["likeness"]
+    consent = client.post("/v1/face_consents", json={"who": "x", "kind": "synthetic", "evidence": "test"}).get_json()
+    form = {"name": "Bob", "consent": consent["id"], "picture": (io.BytesIO(portrait()), "p.png")}
+    assert client.post("/v1/faces", data=form).status_code == 201
+    target = upload_whole(client, film(1.0, brightness=120), file_name="holiday.mp4")
+    with worker_inside(settings) as worker:
+        swap = client.post("/v1/swaps", data={"face": "Bob", "target_media": target}).get_json()
+        done = wait_for(
+            lambda: (now := client.get(f"/v1/swaps/{swap['id']}").get_json())["status"] == "succeeded" and now, 40
+        )
+        assert client.get(f"/v1/media/{done['media']}/info").get_json()["job"] == swap["id"]
+        url = client.post(f"/v1/media/{done['media']}/url").get_json()["url"]
+        got = httpx.get(url, trust_env=False)
+        assert (got.status_code, got.headers["content-type"]) == (200, "video/mp4")
+        assert got.content == client.get(f"/v1/media/{done['media']}").data
+        with gateway.database.session() as session:
+            session.execute(update(Media).where(Media.id == done["media"]).values(expires_at=utc_now()))
+        worker._sweep()
+        assert client.get(f"/v1/media/{done['media']}").status_code == 404
+        assert client.get(f"/v1/media/{target}").status_code == 200
+        assert client.get(f"/v1/swaps/{swap['id']}").get_json()["media"] is None
+        assert client.delete(f"/v1/media/{target}").status_code == 200
+    assert [
+        item.key for item in gateway.store.keys("media/") if "/media_" in item.key and item.key.endswith("mp4")
+    ] == []
+    gateway.close()
+    stages.close()
