@@ -118,7 +118,7 @@ def open_channel(target: str, service_name: str) -> grpc.Channel:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 2_000),  # a stage that comes back is found soon
-        # Names are looked up again when a connection ends; by default only every half minute, too late for new replicas.
+        # Names are looked up when a connection ends, by default at most every half minute: new replicas would wait.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
     return grpc.intercept_channel(grpc.insecure_channel(target, options=options), _Propagation())
