@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
+from sqlalchemy import delete
+
 from likeness.v1 import faceswap_pb2, types_pb2
 from services.common.errors import LikenessError
 from services.common.store import StoredObject, media_reference, read_reference
@@ -51,14 +53,21 @@ _SUFFIXES: Final = {
 }
 
 
-def publish(gateway: Gateway, data: bytes, *, tenant: str, content_type: str, purpose: Purpose) -> Media:
-    """Stores a file and its record. With `publish_file` the one way by which a file gets an id that can be fetched."""
+def publish(
+    gateway: Gateway, data: bytes, *, tenant: str, content_type: str, purpose: Purpose, job_id: str | None = None
+) -> Media:
+    """Stores a file and its record. With `publish_file` the one way by which a file gets an id that can be fetched.
+
+    Args:
+        job_id: of the job that made it.
+    """
     return _record(
         gateway,
         lambda key: gateway.store.put(key, data, content_type),
         tenant=tenant,
         content_type=content_type,
         purpose=purpose,
+        job_id=job_id,
     )
 
 
@@ -74,11 +83,17 @@ def publish_file(gateway: Gateway, path: Path, *, tenant: str, content_type: str
 
 
 def _record(
-    gateway: Gateway, put: Callable[[str], StoredObject], *, tenant: str, content_type: str, purpose: Purpose
+    gateway: Gateway,
+    put: Callable[[str], StoredObject],
+    *,
+    tenant: str,
+    content_type: str,
+    purpose: Purpose,
+    job_id: str | None = None,
 ) -> Media:
     media_id = new_id("media")
     stored = put(f"media/{tenant}/{media_id}.{suffix_of(content_type)}")
-    media = media_record(stored, media_id, tenant=tenant, content_type=content_type, purpose=purpose)
+    media = media_record(stored, media_id, tenant=tenant, content_type=content_type, purpose=purpose, job_id=job_id)
     with gateway.database.session() as session:
         session.add(media)
     return media
@@ -121,7 +136,7 @@ def suffix_of(content_type: str) -> str:
 def withdraw(gateway: Gateway, media: Media) -> None:
     """Deletes a file and its record, when nothing points to the record any more."""
     with gateway.database.session() as session:
-        session.delete(session.merge(media, load=False))
+        session.execute(delete(Media).where(Media.id == media.id))
     gateway.store.delete(media.key)
 
 

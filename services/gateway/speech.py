@@ -16,11 +16,11 @@ from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
 from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
-from services.gateway.db import Voice, find_named
+from services.gateway.db import Media, Voice, find_named
 from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
 from services.gateway.jobs import JobState, QueueOptions, end_job, start_job
 from services.gateway.jobs.records import PLAIN
-from services.gateway.media import publish
+from services.gateway.media import publish, withdraw
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, voice_similarity
 from services.gateway.stages import Call, fields_called, until
@@ -118,8 +118,10 @@ class Speech:
             self.figures.similarity_error = f"{error.reason}: {error.detail}"
             _log.warning("job %s: similarity not measured: %s", self.job_id, error.detail)
         with self._failure_recorded():
-            media_id = self._keep() if self.order.keep else None
-        self._record("succeeded", media_id=media_id)
+            media = self._keep() if self.order.keep else None
+        ended = self._record("succeeded", media_id=None if media is None else media.id)
+        if media is not None and not ended:  # called off meanwhile: the voice was deleted
+            withdraw(self.gateway, media)
 
     def _samples(self) -> Iterator[FloatArray]:
         """Samples as they leave the stages. Whatever every output must go through belongs here."""
@@ -144,16 +146,16 @@ class Speech:
     def _all_samples(self) -> FloatArray:
         return np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
 
-    def _keep(self) -> str:
+    def _keep(self) -> Media:
         samples, container = self._all_samples(), self.order.format
-        media = publish(
+        return publish(
             self.gateway,
             encode_audio(samples, container),
             tenant=self.tenant,
             content_type=CONTENT_TYPES[container],
             purpose="speech",
+            job_id=self.job_id,
         )
-        return media.id
 
     @contextmanager
     def _failure_recorded(self) -> Iterator[None]:
@@ -165,11 +167,13 @@ class Speech:
             self._record("failed", error=told)
             raise
 
-    def _record(self, state: JobState, *, error: LikenessError | None = None, media_id: str | None = None) -> None:
+    def _record(self, state: JobState, *, error: LikenessError | None = None, media_id: str | None = None) -> bool:
+        """Whether this was the job's end, and not another before."""
         self._ended = True
         figures = self.figures.to_json()
-        end_job(self.gateway.database, self.job_id, state, figures=figures, error=error, media_id=media_id)
+        ended = end_job(self.gateway.database, self.job_id, state, figures=figures, error=error, media_id=media_id)
         observe_speech(state, self.figures)
+        return ended
 
 
 def begin_speech(

@@ -21,6 +21,7 @@ from services.gateway.media import (
     picture_bytes,
     picture_for_stage,
     publish,
+    withdraw,
 )
 from services.gateway.message_records import message_record
 from services.gateway.painting import Painting, PictureFormat
@@ -76,14 +77,14 @@ def swap_picture(
         )
     call = Call(request_id, until(started_at + gateway.settings.swap_deadline_s, options.deadline_at))
     try:
-        swapped = _swap(gateway, order, assignments, target, call, tenant, started_at)
+        swapped = _swap(gateway, order, assignments, target, call, job, started_at)
     except Exception as error:
         told = error if isinstance(error, LikenessError) else LikenessError("INTERNAL", repr(error))
         end_job(gateway.database, job.id, "failed", figures={}, error=told)
         raise
     finally:
         forget_references(gateway, tenant, assignments)
-    end_job(
+    ended = end_job(
         gateway.database,
         job.id,
         "succeeded",
@@ -91,6 +92,10 @@ def swap_picture(
         media_id=swapped.media.id,
         target_media_id=swapped.target.id,
     )
+    if not ended:  # called off meanwhile: a face was deleted
+        withdraw(gateway, swapped.media)
+        if target is None:
+            withdraw(gateway, swapped.target)
     with gateway.database.session() as session:
         return find(session, Job, tenant, job.id, what="job")
 
@@ -152,7 +157,7 @@ def _swap(
     assignments: Sequence[Assignment],
     target: Media | None,
     call: Call,
-    tenant: str,
+    job: Job,
     started_at: float,
 ) -> _Swapped:
     target_field = "target" if target is None else "target_media"
@@ -165,13 +170,14 @@ def _swap(
             assignments,
             order.painting,
             order.format,
-            tenant=tenant,
+            tenant=job.tenant,
             call=call,
             halt=Halt(),
         )
     if target is None:
-        target = publish(gateway, target_bytes, tenant=tenant, content_type=target_type, purpose="swap_target")
-    media = publish(gateway, result, tenant=tenant, content_type=f"image/{order.format}", purpose="swap")
+        target = publish(gateway, target_bytes, tenant=job.tenant, content_type=target_type, purpose="swap_target")
+    kind = f"image/{order.format}"
+    media = publish(gateway, result, tenant=job.tenant, content_type=kind, purpose="swap", job_id=job.id)
     return _Swapped(media, target, picture_figures(response, time.monotonic() - started_at))
 
 

@@ -111,7 +111,21 @@ def sweep_orphans(gateway: Gateway, now: datetime | None = None) -> int:
                 _log.warning("deleting %s, which no record names", key)
                 gateway.store.delete(key)
             count += len(orphans)
-    return count
+    return count + _sweep_unclaimed(gateway, now - ORPHAN_AGE)
+
+
+def _sweep_unclaimed(gateway: Gateway, before: datetime) -> int:
+    """Deletes results that their job does not have: it was called off when they were there already."""
+    claims = Job.state.in_(NOT_ENDED) | (Job.media_id == Media.id)
+    claimed = select(Job.id).where(Job.id == Media.job_id, claims).exists()
+    unclaimed = select(Media.id).where(
+        Media.purpose.in_(("swap", "speech")), Media.job_id.is_not(None), Media.created_at <= before, ~claimed
+    )
+    with gateway.database.session() as session:
+        keys = forget_media(session, session.scalars(unclaimed.limit(AT_ONCE)).all())
+    for key in keys:
+        gateway.store.delete(key)
+    return len(keys)
 
 
 def _is_free(session: Session, tenant: str, media_id: str) -> bool:

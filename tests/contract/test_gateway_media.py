@@ -334,6 +334,42 @@ def test_orphans_of_unfinished_jobs_and_young_ones_are_left(client: FlaskClient,
     gateway.store.delete(result)
 
 
+def test_what_is_deleted_while_somebody_waits_for_it_leaves_nothing(
+    client: FlaskClient, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The voice or face goes when the result is there already, but is not the job's yet."""
+    before = contents(gateway)
+    enrol_voice(client, "Kim")
+    enrol_face(client, "Kim")
+    paths = {"services.gateway.speech": "/v1/audio/voices/Kim", "services.gateway.swap": "/v1/faces/Kim"}
+    for module, path in paths.items():
+        with monkeypatch.context() as patch:
+
+            def late(*given: Any, path: str = path, **options: Any) -> Any:
+                media = publish(*given, **options)
+                client.delete(path)
+                return media
+
+            patch.setattr(f"{module}.publish", late)
+            if "speech" in module:
+                answer = client.post("/v1/audio/speech", json={"input": "Hello.", "voice": "Kim", "keep": True})
+                job_id = answer.headers["X-Likeness-Job"]
+            else:
+                job_id = swap(client, face="Kim")["id"]
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+        assert (job["status"], job["media"]) == ("canceled", None)
+        client.delete(f"/v1/jobs/{job_id}")
+    assert contents(gateway) == before
+
+
+def test_a_result_that_is_no_jobs_is_swept(gateway: Gateway) -> None:
+    before = contents(gateway)
+    publish(gateway, b"x", tenant="local", content_type="image/png", purpose="swap", job_id="job_gone")
+    assert sweep_orphans(gateway) == 0
+    assert sweep_orphans(gateway, utc_now() + timedelta(hours=2)) == 1
+    assert contents(gateway) == before
+
+
 # --- expiry ---
 
 
