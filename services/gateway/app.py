@@ -7,6 +7,7 @@ from typing import IO, Any, Final
 
 from apiflask import APIFlask
 from flask import Request, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from services.common.errors import LikenessError
 from services.common.tracing import configure_tracing
@@ -127,6 +128,9 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
     if settings.is_loopback:
         # A page of another site whose name points at this machine must not reach it (DNS rebinding).
         app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]"]
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
     register_telemetry(app)
     register_origins(app, settings)
     register_entity_tags(app)

@@ -186,13 +186,15 @@ def _fingerprint() -> str:
 def _pieces() -> Iterator[bytes]:
     yield f"{request.method} {request.full_path}".encode()
     if request.mimetype not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        settings = current_app.extensions["likeness"].settings
+        request.max_content_length = max(settings.max_upload_bytes, settings.max_batch_bytes)  # only forms may be films
         yield request.get_data()
         return
     for name, value in sorted(request.form.items(multi=True)):
         yield name.encode()
         yield value.encode()
-    for name, file in sorted(request.files.items(multi=True), key=lambda item: item[0]):
-        yield name.encode()
+    for name, file in sorted(request.files.items(multi=True), key=lambda item: item[0] or ""):
+        yield (name or "").encode()  # a part may have no name
         content = hashlib.sha256()
         while block := file.stream.read(_BLOCK_BYTES):
             content.update(block)

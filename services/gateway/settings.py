@@ -54,6 +54,9 @@ class GatewaySettings(CommonSettings):
     failed_attempts_per_minute: int = Field(
         default=30, ge=1, description="Requests with wrong or without credentials that an address may make."
     )
+    trusted_proxies: int = Field(
+        default=0, ge=0, le=10, description="How many proxies before the gateway set X-Forwarded-For, -Proto and -Host."
+    )
     rate_limit_storage: str = Field(
         default="memory://", description="Where requests are counted: memory:// of each process, or redis://host:port."
     )

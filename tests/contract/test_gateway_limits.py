@@ -56,6 +56,17 @@ def test_an_address_has_its_failed_attempts_and_valid_keys_are_not_held_against(
     assert keyed.anonymous.get("/healthz").status_code == 200
 
 
+def test_behind_a_proxy_each_caller_has_its_own_address(tmp_path: Path) -> None:
+    keyed = KeyedGateway(tmp_path, failed_attempts_per_minute=1, trusted_proxies=1, host="0.0.0.0")
+    for address in ("198.51.100.7", "198.51.100.8"):
+        said = [{"X-Forwarded-For": f"{made_up}, {address}"} for made_up in ("203.0.113.1", "203.0.113.2")]
+        assert [keyed.anonymous.get("/v1/jobs", headers=each).status_code for each in said] == [401, 429]
+    origin = {"X-Forwarded-Host": "likeness.example", "Origin": "https://likeness.example"}
+    assert keyed.operator.get("/v1/jobs", headers=origin).status_code == 200, "its own page, seen from outside"
+    assert keyed.operator.get("/v1/jobs", headers={"Origin": "https://likeness.example"}).status_code == 403
+    keyed.close()
+
+
 def test_without_redis_each_process_counts_for_itself(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
