@@ -26,7 +26,7 @@ LOUDEST: Final = 16.0  # in units of a band's level; no sample goes beyond
 # Likelihood also pays for what is rarely right. Drawn as learned, speech is noisier than recorded speech; drawn more
 # narrowly, and most in the band that holds the harmonics, it is not (figures in the model card).
 CHOICE_POWER: Final = 1.5  # of the mixture's weights
-BAND_SPREAD: Final = (0.45, 0.68, 0.75, 0.75)  # of the logistics' scales, at temperature 1
+BAND_SPREAD: Final = (0.42, 0.7, 0.84, 0.84)  # of the logistics' scales, at temperature 1
 
 
 @numba.njit(cache=True, fastmath=True)
