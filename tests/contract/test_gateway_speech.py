@@ -117,6 +117,27 @@ def test_openai_client_speaks(stack: Stack, tmp_path: Path) -> None:
     assert decoded.duration_s == pytest.approx(spoken_seconds(LONG), abs=0.2)
 
 
+def test_openai_client_makes_a_voice_and_speaks_with_it(stack: Stack, tmp_path: Path) -> None:
+    consent = stack.client.post(
+        "/v1/audio/voice_consents",
+        json={"who": "Eve, a sine", "kind": "synthetic", "evidence": "made by this test"},
+    ).json()["id"]
+    client = openai.OpenAI(base_url=f"{stack.gateway.url}/v1", api_key="none", max_retries=0)
+    sample = ("eve.wav", encode_audio(sine(250.0, 3.0), "wav"), "audio/wav")
+    voice = client.audio.voices.create(name="Eve", consent=consent, audio_sample=sample, type="audio_sample")
+    assert (voice.object, voice.name, voice.type) == ("audio.voice", "Eve", "audio_sample")
+    with client.audio.speech.with_streaming_response.create(
+        model="tts-1", voice=voice.id, input=LONG, response_format="wav"
+    ) as stream:
+        stream.stream_to_file(tmp_path / "eve.wav")
+    spoken = decode_audio((tmp_path / "eve.wav").read_bytes())
+    assert strongest_hz(spoken.samples) == pytest.approx(250.0, rel=0.02)
+    assert client.audio.voices.delete(voice.id).deleted is True
+    with pytest.raises(openai.BadRequestError) as refused:  # voices come from samples here, never from a description
+        client.audio.voices.create(name="Prompted", prompt="a deep voice", type="prompt")
+    assert refused.value.param is not None
+
+
 def test_openai_client_shows_the_message_of_a_problem(stack: Stack) -> None:
     client = openai.OpenAI(base_url=f"{stack.gateway.url}/v1", api_key="none", max_retries=0)
     with pytest.raises(openai.NotFoundError) as caught:
