@@ -10,14 +10,17 @@ import io
 import json
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import simple_websocket  # type: ignore[import-untyped]
 from flask.testing import FlaskClient
 from sqlalchemy import select
+from werkzeug.serving import make_server
 
 from services.common.encode_audio import encode_audio
 from services.gateway.db import Media
@@ -293,6 +296,27 @@ def test_the_audit_is_of_ones_own_doings(world: World) -> None:
     key = world.b.get("/v1/keys").get_json()["data"][0]["id"]
     assert {entry["actor"] for entry in world.b.get("/v1/audit?limit=100").get_json()["data"]} == {key}
     assert key not in world.a.get("/v1/audit?limit=100").get_data(as_text=True)
+
+
+def test_live_swaps_take_ones_own_faces_alone(world: World) -> None:
+    """A WebSocket is no operation of the document."""
+    server = make_server("127.0.0.1", 0, world.keyed.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    told = []
+    try:
+        for ids in (world.ids, _other(world.ids)):
+            bearer = {"Authorization": world.b.environ_base["HTTP_AUTHORIZATION"]}
+            socket = simple_websocket.Client(f"ws://127.0.0.1:{server.server_port}/v1/swaps/live", headers=bearer)
+            socket.send(json.dumps({"type": "setup", "face": ids["face"]}))
+            problem = json.loads(socket.receive(timeout=10))["problem"]
+            told.append((problem["status"], problem["reason"], problem["detail"].replace(ids["face"], "<face>")))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert told[0] == told[1]
+    assert told[0][:2] == (404, "NOT_FOUND")
 
 
 def test_tenants_are_the_operators(world: World) -> None:

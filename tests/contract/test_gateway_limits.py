@@ -102,6 +102,33 @@ def test_a_tenant_may_have_so_many_jobs_at_the_same_time(tmp_path: Path) -> None
     stages.close()
 
 
+def test_more_than_a_stage_takes_is_refused_at_once_and_the_rest_is_done(tmp_path: Path) -> None:
+    """Eight at the same time for a synthesizer that works on one and lets one wait."""
+    stages = FakeStages(tmp_path, max_concurrency=1, max_queue_size=1)
+    keyed = KeyedGateway(tmp_path, work_places=8, **stages.targets())
+    enrol_ada(keyed.operator)
+    body = {"voice": "Ada", "input": f"First words. {HOLD_WORD} and the rest.", "stream": False}
+
+    def ask(_: int) -> tuple[int, float]:
+        began = time.monotonic()
+        answer = keyed.client(keyed.bootstrap_key).post("/v1/audio/speech", json=body)
+        if answer.status_code == 429:
+            assert (answer.get_json()["reason"], int(answer.headers["Retry-After"]) >= 1) == ("QUEUE_FULL", True)
+        return answer.status_code, time.monotonic() - began
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, number) for number in range(8)]
+        wait_for(lambda: sum(one.done() for one in asked) >= 6)
+        refused = [one.result() for one in asked if one.done()]
+        stages.doings.go_on.set()
+        answers = [one.result() for one in asked]
+    assert {status for status, _ in refused} == {429}
+    assert max(seconds for _, seconds in refused) < 5.0
+    assert sorted(status for status, _ in answers) == [200, 200, 429, 429, 429, 429, 429, 429]
+    keyed.close()
+    stages.close()
+
+
 def test_a_body_may_have_so_many_bytes(tmp_path: Path) -> None:
     keyed = KeyedGateway(tmp_path, max_upload_bytes=2000)
     large = keyed.operator.post("/v1/faces", data={"consent": "x", "picture": (io.BytesIO(b"x" * 3000), "x.png")})
