@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -188,18 +188,21 @@ class MediaFiles(Collection):
         """With all that was made of it."""
         self._transport.request("DELETE", f"{self._path}/{media_id}")
 
-    def save(self, media_id: str, to: str | Path | IO[bytes]) -> int:
+    def save(
+        self, media_id: str, to: str | Path | IO[bytes], *, on_progress: Callable[[int], object] = lambda _: None
+    ) -> int:
         """Writes a file of any size to a path, or into an open binary file; how many bytes it has.
 
-        A file of that path is replaced once the new one is whole.
+        A file of that path is replaced once the new one is whole. `on_progress` is told how many bytes have arrived
+        since it was told last.
         """
         if not isinstance(to, (str, Path)):
-            return self._copy(media_id, to)
+            return self._copy(media_id, to, on_progress)
         path = Path(to)
         partial = path.with_name(f".{path.name}.part")
         try:
             with partial.open("wb") as file:
-                size_bytes = self._copy(media_id, file)
+                size_bytes = self._copy(media_id, file, on_progress)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -215,9 +218,14 @@ class MediaFiles(Collection):
                     file.write(chunk)
         return path
 
-    def _copy(self, media_id: str, file: IO[bytes]) -> int:
+    def _copy(self, media_id: str, file: IO[bytes], on_progress: Callable[[int], object]) -> int:
+        size_bytes = 0
         with self._transport.stream("GET", f"{self._path}/{media_id}") as response:
-            return sum(file.write(chunk) for chunk in response.iter_bytes())
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+                size_bytes += len(chunk)
+                on_progress(len(chunk))
+        return size_bytes
 
 
 def file_part(source: FileInput, opened: ExitStack, fallback_name: str) -> tuple[str, Any, str]:

@@ -20,6 +20,7 @@ from likeness._cli import (
     doctor,
     jobs,
     keys,
+    media,
     models,
     record,
     speak,
@@ -60,6 +61,7 @@ app.add_typer(consents.app, name="consents")
 app.add_typer(voices.app, name="voices")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(media.app, name="media")
 app.add_typer(keys.app, name="keys")
 app.add_typer(batch.app, name="batch")
 

@@ -9,6 +9,7 @@ import typer
 
 from likeness._cli.options import URL, ApiKey, Json, Url
 from likeness._cli.output import complain, print_json, print_table, say, working
+from likeness._cli.uploads import media_if_large
 from likeness._client import Client
 from likeness._types import Voice
 
@@ -33,8 +34,11 @@ def enrol(
     api_key: ApiKey = None,
 ) -> None:
     """Make a voice from a recording."""
-    with Client(url, api_key) as client, working(f"Enrolling {name}"):
-        voice = client.voices.enrol(name, sample, consent=consent, fast=fast)
+    with Client(url, api_key) as client:
+        media = media_if_large(client, sample, "voice_sample")
+        with working(f"Enrolling {name}"):
+            given = sample if media is None else None
+            voice = client.voices.enrol(name, given, consent=consent, fast=fast, sample_media=media)
     if as_json:
         print_json(voice)
         return

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from werkzeug.serving import make_server
 
@@ -148,6 +149,29 @@ def test_from_the_command_line(gateway_url: str, film: Path, capsys: pytest.Capt
     assert "a picture or a film" in capsys.readouterr().err
 
 
+def test_files_from_the_command_line(
+    gateway_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Bïld.png").write_bytes(portrait(77))
+
+    def told(*command: str) -> str:
+        assert run([*command, "--url", gateway_url]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out.strip()
+
+    media = told("upload", "Bïld.png")
+    (tmp_path / "Bïld.png").unlink()
+    assert json.loads(told("media", "list", "--purpose", "upload", "--json"))[0]["id"] == media
+    assert media[:12] in told("media", "list")
+    assert json.loads(told("media", "info", media))["file_name"] == "Bïld.png"
+    assert told("media", "get", media) == "Bïld.png"
+    assert (tmp_path / "Bïld.png").read_bytes() == portrait(77)
+    assert told("media", "get", media, "--out", "sub/other.png") == "sub/other.png"
+    assert httpx.get(told("media", "url", media), trust_env=False).content == portrait(77)
+    assert told("media", "delete", media) == f"{media}: deleted"
+    assert run(["media", "get", media, "--url", gateway_url]) == 1
+
+
 def test_a_swap_uploads_what_is_large(
     gateway_url: str,
     client: Client,
@@ -175,6 +199,17 @@ def test_a_swap_uploads_what_is_large(
     assert run([*command, "--url", gateway_url]) == 0
     assert len(client.uploads.list()) == before + 1
     assert out.exists()
+
+
+def test_a_voice_uploads_a_large_recording(
+    gateway_url: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads_cli, "LARGE_BYTES", 100)
+    (tmp_path / "a.wav").write_bytes(encode_audio(sine(180.0, 2.0), "wav"))
+    consent = client.voice_consents.create(who="nobody", kind="synthetic", evidence="made by this test")
+    command = ["voices", "enrol", "Eva", str(tmp_path / "a.wav"), "--consent", consent.id, "--fast"]
+    assert run([*command, "--url", gateway_url]) == 0
+    assert (client.uploads.list()[0].purpose, client.voices.get("Eva").name) == ("voice_sample", "Eva")
 
 
 def test_voices_and_faces_of_uploads(client: Client, tmp_path: Path) -> None:
