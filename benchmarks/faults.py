@@ -111,7 +111,9 @@ class Matrix:
         client("POST", "/v1/faces", data={"name": "Ada", "consent": consent}, files=files).raise_for_status()
         consent = client("POST", "/v1/audio/voice_consents", json=body).json()["id"]
         t = np.arange(2 * 16000) / 16000
-        files = {"audio_sample": ("ada.wav", encode_audio(np.asarray(0.5 * np.sin(2 * np.pi * 200 * t), np.float32), "wav"))}
+        files = {
+            "audio_sample": ("ada.wav", encode_audio(np.asarray(0.5 * np.sin(2 * np.pi * 200 * t), np.float32), "wav"))
+        }
         data = {"name": "Ada", "consent": consent, "calibration": "fast"}
         client("POST", "/v1/audio/voices", data=data, files=files).raise_for_status()
 
@@ -178,18 +180,16 @@ class Matrix:
                 self._say(f"{job_id} has not ended after {JOB_LIMIT_S:.0f} s")
                 break
             due = {steps} & left if label != "batch" else {step for step in left if step <= steps}
-            if due:
+            kind = kinds[sum(self.tally.faults.values()) % len(kinds)]
+            if due and self._strike(kind, owner):
                 left -= due
-                kind = kinds[sum(self.tally.faults.values()) % len(kinds)]
-                self._strike(kind, owner)
                 fault_at = time.monotonic()
             time.sleep(LOOK_S)
         if fault_at is not None:
             seconds = time.monotonic() - fault_at
             self.tally.recovery_s[label] = round(max(self.tally.recovery_s.get(label, 0.0), seconds), 2)
-        if label != "batch" and FILM_BOUNDARIES - 1 in left:
+        if label != "batch" and FILM_BOUNDARIES - 1 in left and self._strike(kinds[0], owner):
             left.discard(FILM_BOUNDARIES - 1)
-            self._strike(kinds[0], owner)
 
     def _look(self, job_id: str) -> tuple[str, str | None, int]:
         """State, owner, and how many steps the queue has recorded."""
@@ -204,7 +204,8 @@ class Matrix:
             except Exception:  # it is away, by our own doing
                 time.sleep(0.1)
 
-    def _strike(self, kind: str, owner: str | None) -> None:
+    def _strike(self, kind: str, owner: str | None) -> bool:
+        """Whether there was something to strike: what is dead already cannot be killed."""
         if kind == "database":
             self._cluster.database.outage(self._scale.outage_s)
         elif kind == "store":
@@ -213,8 +214,11 @@ class Matrix:
             self._cluster.relay.mend()
         else:
             name = (owner if owner in WORKERS else WORKERS[0]) if kind == "worker" else kind
+            if not self._cluster.is_up(name):
+                return False
             self._cluster.children[name].kill()
         self.tally.faults[kind] += 1
+        return True
 
 
 def examine(cluster: Cluster, acknowledged: Iterable[str]) -> tuple[int, int, list[str]]:

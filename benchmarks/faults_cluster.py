@@ -24,7 +24,7 @@ import httpx
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 STAGES: Final = ("encoder", "synthesizer", "vocoder", "faceswap")
 WORKERS: Final = ("worker-a", "worker-b")
-START_S: Final = 120.0
+START_S: Final = 180.0
 
 
 def free_port() -> int:
@@ -226,7 +226,9 @@ class Cluster:
                 if name != "moto":
                     child.start()
             _wait(self._is_ready, "the cluster")
-        except BaseException:
+        except BaseException as error:
+            for name, child in self.children.items():
+                error.add_note(f"{name}: {child.tail()}")
             self.__exit__()
             raise
         return self
@@ -252,11 +254,11 @@ class Cluster:
                 raise TimeoutError(f"no answer to {method} {path}: {self.children['gateway'].tail()}")
             time.sleep(0.1)
 
-    def restart_dead(self) -> None:
-        """As a supervisor does."""
-        for child in self.children.values():
-            if not child.is_running:
-                child.start()
+    def is_up(self, name: str) -> bool:
+        """Whether that process runs and, of a server, listens."""
+        if not self.children[name].is_running:
+            return False
+        return name in WORKERS or _listens(self._ports[name])
 
     def _is_ready(self) -> bool:
         try:

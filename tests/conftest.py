@@ -51,7 +51,7 @@ def connect() -> Iterator[Callable[[StageServer], Any]]:
     channels: list[Any] = []
 
     def open_to(server: StageServer) -> Any:
-        channels.append(open_channel(f"127.0.0.1:{server.port}", server.service))
+        channels.append(open_channel(f"127.0.0.1:{server.port}"))
         return channels[-1]
 
     yield open_to

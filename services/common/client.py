@@ -14,24 +14,9 @@ from services.common.rpc_status import from_rpc
 from services.common.server import MAX_MESSAGE_BYTES
 from services.common.tracing import TRACEPARENT, Span, begin_span, traceparent_in
 
-MAX_ATTEMPTS: Final = 3
-
-
-def _service_config(service_name: str) -> str:
-    """Retries on UNAVAILABLE, calls spread over all addresses (gRPC service config, A6)."""
-    retry = {
-        "maxAttempts": MAX_ATTEMPTS,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "1s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return json.dumps(
-        {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "methodConfig": [{"name": [{"service": service_name}], "retryPolicy": retry}],
-        }
-    )
+# Calls are spread over all addresses (gRPC service config, A6). No retry policy: streaming calls that were tried again
+# while their server was killed were seen to wait for ever (grpcio 1.85). What never reached a server is sent again anyway.
+_SERVICE_CONFIG: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 
 class _CallDetails(NamedTuple):
@@ -101,15 +86,14 @@ def _end_span(span: Span, call: Any) -> None:
     span.end(None if code in (None, grpc.StatusCode.OK) else code.name)
 
 
-def open_channel(target: str, service_name: str) -> grpc.Channel:
+def open_channel(target: str) -> grpc.Channel:
     """A channel to a stage, made lazily: nothing is connected before the first call.
 
     Args:
         target: `host:port`, or `dns:///name:port` for all replicas behind a headless service.
-        service_name: with its package, such as "likeness.v1.EncoderService".
     """
     options = [
-        ("grpc.service_config", _service_config(service_name)),
+        ("grpc.service_config", _SERVICE_CONFIG),
         ("grpc.enable_retries", 1),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

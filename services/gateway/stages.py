@@ -88,7 +88,7 @@ class Stages:
             if self._process != os.getpid():
                 self._channels, self._process = {}, os.getpid()
             if stage not in self._channels:
-                self._channels[stage] = open_channel(self.targets[stage], SERVICE_NAMES[stage])
+                self._channels[stage] = open_channel(self.targets[stage])
             return self._channels[stage]
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ def face_stage(settings: FaceSwapSettings) -> Iterator[tuple[Any, StageServer]]:
         add_to_server=faceswap_pb2_grpc.add_FaceSwapServiceServicer_to_server,
         descriptor=faceswap_pb2.DESCRIPTOR,
     ).start()
-    channel = open_channel(f"127.0.0.1:{server.port}", server.service)
+    channel = open_channel(f"127.0.0.1:{server.port}")
     make_stub: Any = faceswap_pb2_grpc.FaceSwapServiceStub
     try:
         yield make_stub(channel), server

@@ -159,7 +159,7 @@ def test_process_serves_and_leaves_on_sigterm(tmp_path: Path, settings: EncoderS
         if lines[-1]["message"] == "serving":
             break
     address = next(line["address"] for line in lines if line["message"] == "listening")
-    with open_channel(address, "likeness.v1.EncoderService") as channel:
+    with open_channel(address) as channel:
         assert (
             encoder_stub(channel).EmbedSpeech(requests_of(synthetic_vowels(3.0)), timeout=30).quality.speech_seconds > 1
         )

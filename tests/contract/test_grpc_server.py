@@ -381,7 +381,7 @@ def test_taken_port_is_an_error(face_stage: Any) -> None:
 
 
 def test_nobody_there_is_stage_unavailable_by_name() -> None:
-    with open_channel("127.0.0.1:1", "likeness.v1.FaceSwapService") as channel, pytest.raises(grpc.RpcError) as raised:
+    with open_channel("127.0.0.1:1") as channel, pytest.raises(grpc.RpcError) as raised:
         face_stub(channel).DetectFaces(Detect(), timeout=5)
     with pytest.raises(LikenessError, match="The faceswap cannot be reached") as told:
         raise_from_rpc(raised.value, stage="faceswap")
@@ -389,16 +389,17 @@ def test_nobody_there_is_stage_unavailable_by_name() -> None:
     assert told.value.row.http_status == 503
 
 
-def test_retry_reaches_a_server_that_comes_up_late(face_stage: Any) -> None:
+def test_a_caller_who_tries_again_reaches_a_server_that_comes_up_late(face_stage: Any) -> None:
     stub, servicer, server = face_stage(load=False)
-    threading.Timer(0.05, server.load).start()
+    threading.Timer(0.3, server.load).start()
     reply = None
-    for _ in range(20):  # each call makes up to three attempts
+    for _ in range(100):
         try:
             reply = stub.DetectFaces(Detect(), timeout=5)
             break
         except grpc.RpcError as error:
             assert error.code() == grpc.StatusCode.UNAVAILABLE
+            time.sleep(0.05)
     assert reply is not None
     assert servicer.calls == 1
 

@@ -40,7 +40,7 @@ def stub() -> Iterator[Any]:
         add_to_server=synthesizer_pb2_grpc.add_SynthesizerServiceServicer_to_server,
         descriptor=synthesizer_pb2.DESCRIPTOR,
     ).start()
-    channel = open_channel(f"127.0.0.1:{server.port}", server.service)
+    channel = open_channel(f"127.0.0.1:{server.port}")
     make_stub: Any = synthesizer_pb2_grpc.SynthesizerServiceStub
     yield make_stub(channel)
     channel.close()

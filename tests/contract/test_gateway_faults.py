@@ -1,0 +1,39 @@
+"""The kill matrix in small: a film and a batch, struck between their steps; see benchmarks/faults.py for all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.faults import Scale, run
+
+SMALL: dict[str, Scale] = {
+    "sqlite": Scale(
+        items=12,
+        item_stride=4,
+        film_kinds=("worker", "gateway", "faceswap"),
+        film_boundaries=(2, 6),
+        outage_s=1.0,
+        stale_s=3.0,
+    ),
+    "postgresql": Scale(
+        items=12,
+        item_stride=4,
+        film_kinds=("worker", "database", "store"),
+        film_boundaries=(3, 7),
+        outage_s=1.5,
+        stale_s=3.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_acknowledged_jobs_have_one_result_whatever_is_killed(database: str) -> None:
+    said: list[str] = []
+    figures: dict[str, Any] = run(database, SMALL[database], say=said.append)
+    assert (figures["lost"], figures["duplicated"]) == (0, 0), "\n".join(said)
+    assert figures["faults_injected"] >= 2 * 3 + 5
+    assert set(figures["faults"]) >= set(SMALL[database].film_kinds)
+    assert figures["jobs"] >= 4 and figures["items"] == 12
+    assert figures["recovery_s_max"] <= 60, figures
