@@ -7,10 +7,11 @@ import pytest
 from services.gateway.accounts import principal_cache
 from services.gateway.accounts.principal import Limits, Principal
 from services.gateway.accounts.principal_cache import PrincipalCache
+from services.gateway.settings import GatewaySettings
 
 
 def principal(actor: str) -> Principal:
-    return Principal("local", actor, frozenset(), actor, Limits(None, None, None))
+    return Principal("local", actor, frozenset(), actor, Limits.of(GatewaySettings(), {}))
 
 
 def test_one_who_asks_again_is_not_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
