@@ -15,7 +15,7 @@ from services.common.server import MAX_MESSAGE_BYTES
 from services.common.tracing import TRACEPARENT, Span, begin_span, traceparent_in
 
 # Calls are spread over all addresses (gRPC service config, A6). No retry policy: streaming calls that were tried again
-# while their server was killed were seen to wait for ever (grpcio 1.85). What never reached a server is sent again anyway.
+# while their server was killed were seen to wait for ever (grpcio 1.85). What never reached one is sent again anyway.
 _SERVICE_CONFIG: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 

@@ -1,4 +1,5 @@
-"""`python -m services.gateway.migrate`: brings the database to this version's schema, on a cluster before an upgrade.
+"""`python -m services.gateway.migrate`: brings the database to this version's schema, the queue's tables included; on a
+cluster before an upgrade.
 
 On one machine the gateway does so itself when it starts.
 """
@@ -10,6 +11,7 @@ import sys
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.db import Database, SchemaVersionError, head_revision
+from services.gateway.jobs.tables import prepare_tables
 from services.gateway.settings import GatewaySettings
 
 
@@ -17,6 +19,7 @@ def main() -> int:
     database = Database(GatewaySettings().resolved_database_url)
     try:
         database.migrate()
+        prepare_tables(database)
     except SchemaVersionError as error:
         print(error, file=sys.stderr)
         return 2
