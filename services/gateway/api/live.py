@@ -138,6 +138,7 @@ def _serve(gateway: Gateway, ws: Any) -> None:
                 "assignments": [assignment.to_json() for assignment in assignments],
                 "painting": painting.to_json(),
             },
+            owner=gateway.process_id,
             in_background=True,
         )
     record_action("create_live_swap", job.id, SWITCHING_PROTOCOLS)
