@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from services.common.profile import SpeakerProfile
 from services.gateway.db import Voice
+
+MAX_LOADED: Final = 256
+_loaded: Final[dict[tuple[str, datetime], SpeakerProfile]] = {}
 
 
 def profile_record(profile: SpeakerProfile) -> dict[str, Any]:
@@ -15,7 +19,15 @@ def profile_record(profile: SpeakerProfile) -> dict[str, Any]:
 
 
 def load_profile(voice: Voice) -> SpeakerProfile:
-    return SpeakerProfile.from_json(json.dumps(voice.profile))
+    """A voice's profile never changes: the last few are kept, as reading one takes a millisecond."""
+    key = (voice.id, voice.created_at)
+    profile = _loaded.get(key)
+    if profile is None:
+        profile = SpeakerProfile.from_json(json.dumps(voice.profile))
+        if len(_loaded) >= MAX_LOADED:
+            _loaded.clear()
+        _loaded[key] = profile
+    return profile
 
 
 def voice_similarity(voice: Voice) -> float | None:
