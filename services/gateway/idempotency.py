@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from apiflask import APIFlask
@@ -184,19 +185,26 @@ def _fingerprint() -> str:
 
 
 def _pieces() -> Iterator[bytes]:
-    yield f"{request.method} {request.full_path}".encode()
+    yield _bytes(f"{request.method} {request.full_path}")
     if request.mimetype not in ("multipart/form-data", "application/x-www-form-urlencoded"):
         settings = current_app.extensions["likeness"].settings
         request.max_content_length = max(settings.max_upload_bytes, settings.max_batch_bytes)  # only forms may be films
         yield request.get_data()
         return
-    for name, value in sorted(request.form.items(multi=True)):
-        yield name.encode()
-        yield value.encode()
-    for name, file in sorted(request.files.items(multi=True), key=lambda item: item[0] or ""):
-        yield (name or "").encode()  # a part may have no name
+    for name, value in sorted((_bytes(name), _bytes(value)) for name, value in request.form.items(multi=True)):
+        yield name
+        yield value
+    for name, file in sorted(
+        ((_bytes(name), file) for name, file in request.files.items(multi=True)), key=itemgetter(0)
+    ):
+        yield name
         content = hashlib.sha256()
         while block := file.stream.read(_BLOCK_BYTES):
             content.update(block)
         file.stream.seek(0)
         yield content.digest()
+
+
+def _bytes(text: str | None) -> bytes:
+    """Of what came from outside: the name of a field may be missing, and text may be no Unicode."""
+    return (text or "").encode("utf-8", "surrogatepass")

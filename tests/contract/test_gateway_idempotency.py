@@ -82,6 +82,13 @@ def test_a_form_is_compared_by_its_fields_and_files(keyed: KeyedGateway) -> None
     assert again.get_json()["id"] == first.get_json()["id"]
 
 
+def test_a_form_without_names_is_a_bad_request_and_no_failure(keyed: KeyedGateway) -> None:
+    parts = ("Content-Disposition: form-data", "Content-Disposition: form-data; name*=utf-8''%ED%A0%80")
+    body = "".join(f"--x\r\n{part}\r\n\r\nvalue\r\n" for part in (*parts, *parts)) + "--x--\r\n"
+    headers = _key("form") | {"Content-Type": "multipart/form-data; boundary=x"}
+    assert keyed.operator.post("/v1/faces", data=body, headers=headers).status_code == 400
+
+
 def test_keys_of_two_tenants_have_nothing_to_do_with_each_other(keyed: KeyedGateway) -> None:
     other = keyed.tenant("other")
     first = keyed.operator.post(CONSENTS, json=CONSENT, headers=_key("d")).get_json()
