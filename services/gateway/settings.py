@@ -66,7 +66,7 @@ class GatewaySettings(CommonSettings):
     workers: int = Field(default=1, ge=1, description="gunicorn processes.")
     threads: int = Field(default=28, ge=1, description="Requests handled at the same time by each process.")
     work_places: int = Field(
-        default=12,
+        default=8,
         ge=1,
         description="Of these, at most so many speeches, swaps and enrolments; what is beyond is refused at once.",
     )
