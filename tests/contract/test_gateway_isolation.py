@@ -6,85 +6,36 @@ test fails and says what to add.
 
 from __future__ import annotations
 
-import io
 import json
-import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import simple_websocket  # type: ignore[import-untyped]
-from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.serving import make_server
 
-from services.common.encode_audio import encode_audio
 from services.gateway.db import Media
 from tests.contract.gateway_accounts import KeyedGateway
-from tests.contract.gateway_fakes import FakeStages, portrait, sine
-from tests.contract.gateway_people import CONSENT, enrol_ada, enrol_bob, new_consent
-
-Ids = dict[str, str]
-SPEECH = {"input": "Hello.", "response_format": "wav"}
-
-
-@dataclass(frozen=True)
-class World:
-    keyed: KeyedGateway
-    a: FlaskClient
-    b: FlaskClient
-    ids: Ids  # of A's objects, by what they are
-
-    @property
-    def operations(self) -> dict[str, tuple[str, str, dict[str, Any]]]:
-        """Method, path and definition by operation id."""
-        spec = self.keyed.anonymous.get("/openapi.json").get_json()
-        return {
-            definition["operationId"]: (method.upper(), path, definition)
-            for path, item in spec["paths"].items()
-            for method, definition in item.items()
-        }
-
-
-def _made(answer: Any) -> dict[str, Any]:
-    assert answer.status_code in (200, 201, 202), answer.get_json()
-    found: dict[str, Any] = answer.get_json()
-    return found
-
-
-def _make_everything(client: FlaskClient) -> Ids:
-    voice, face = enrol_ada(client), enrol_bob(client)
-    swap = _made(client.post("/v1/swaps", data={"face": "Bob", "target": (io.BytesIO(portrait(80)), "t.png")}))
-    spoken = client.post("/v1/audio/speech", json={**SPEECH, "voice": "Ada", "keep": True, "stream": False})
-    upload = _made(
-        client.post("/v1/uploads", json={"file_name": "film.mp4", "size_bytes": 100, "purpose": "swap_target"})
-    )
-    line = {"custom_id": "1", "method": "POST", "url": "/v1/audio/speech", "body": {"voice": "Ada", "input": "Hi."}}
-    file = _made(
-        client.post("/v1/files", data={"purpose": "batch", "file": (io.BytesIO(json.dumps(line).encode()), "b.jsonl")})
-    )
-    batch = _made(client.post("/v1/batches", json={"input_file_id": file["id"], "endpoint": "/v1/audio/speech"}))
-    key = _made(client.post("/v1/keys", json={"name": "another"}))
-    return {
-        "voice": voice["id"],
-        "voice consent": voice["consent"],
-        "face": face["id"],
-        "face consent": face["consent"],
-        "swap": swap["id"],
-        "job": spoken.headers["X-Likeness-Job"],
-        "media": swap["media"],
-        "upload": upload["id"],
-        "file": file["id"],
-        "batch": batch["id"],
-        "key": key["id"],
-        "tenant": "tenant-a",
-        "name of a voice": "Ada",
-        "name of a face": "Bob",
-    }
+from tests.contract.gateway_fakes import FakeStages
+from tests.contract.gateway_objects import (
+    BODIES,
+    NAMES_NOTHING,
+    NAMING,
+    NEVER_EMPTY,
+    OWN,
+    REFUSED,
+    SAME_FOR_ALL,
+    SIGNED,
+    World,
+    filled,
+    make_everything,
+    other,
+    told,
+)
+from tests.contract.gateway_people import CONSENT, enrol_bob
 
 
 @pytest.fixture(scope="module")
@@ -93,122 +44,9 @@ def world() -> Iterator[World]:
         stages = FakeStages(Path(folder))
         keyed = KeyedGateway(Path(folder), **stages.targets())
         a, b = keyed.tenant("tenant-a"), keyed.tenant("tenant-b")
-        yield World(keyed, a, b, _make_everything(a))
+        yield World(keyed, a, b, make_everything(a))
         keyed.close()
         stages.close()
-
-
-# What a path parameter names. Of consents the path says which kind.
-PARAMETERS = {
-    "voice": "voice",
-    "face": "face",
-    "swap_id": "swap",
-    "job_id": "job",
-    "media_id": "media",
-    "upload_id": "upload",
-    "file_id": "file",
-    "batch_id": "batch",
-    "key_id": "key",
-    "tenant_id": "tenant",
-}
-# Bodies that operations with a path parameter need to get as far as their object.
-BODIES: dict[str, dict[str, Any]] = {
-    "rotate_key": {"json": {}},
-    "update_tenant": {"json": {"disabled": True}},
-}
-SAME_FOR_ALL = {"get_model", "list_models", "list_audio_models", "get_health", "get_readiness", "get_metrics"}
-# Whoever has such an address was given it; without the right signature it opens nothing, whether the object is or not.
-SIGNED = {"get_media_content", "put_upload_part"}
-# Each tenant has some of its own from the beginning.
-NEVER_EMPTY = {"list_keys", "list_tenants", "list_audit"}
-OWN = {"get_webhook_secret", "rotate_webhook_secret"}
-
-# Requests that name objects in their bodies: the answer must be that for objects which do not exist.
-Naming = Callable[[FlaskClient, Ids], Any]
-
-
-def _voice(client: FlaskClient, ids: Ids) -> Any:
-    recording = (io.BytesIO(encode_audio(sine(200.0, 2.0), "wav")), "x.wav")
-    return client.post(
-        "/v1/audio/voices", data={"name": "x", "consent": ids["voice consent"], "audio_sample": recording}
-    )
-
-
-def _voice_of_file(client: FlaskClient, ids: Ids) -> Any:
-    data = {"name": "x", "consent": new_consent(client), "sample_media": ids["media"]}
-    return client.post("/v1/audio/voices", data=data)
-
-
-def _face(client: FlaskClient, ids: Ids) -> Any:
-    return client.post("/v1/faces", data={"consent": ids["face consent"], "picture": (io.BytesIO(portrait()), "x.png")})
-
-
-def _face_of_file(client: FlaskClient, ids: Ids) -> Any:
-    return client.post("/v1/faces", data={"consent": new_consent(client, "face"), "picture_media": ids["media"]})
-
-
-def _swap(**names: str) -> Naming:
-    def send(client: FlaskClient, ids: Ids) -> Any:
-        fields: dict[str, Any] = {field: ids.get(name, name) for field, name in names.items()}
-        if "target_media" not in fields:
-            fields["target"] = (io.BytesIO(portrait(80)), "t.png")
-        return client.post("/v1/swaps", data=fields)
-
-    return send
-
-
-def _json(path: str, **body: Any) -> Naming:
-    return lambda client, ids: client.post(
-        path, json={field: ids.get(value, value) if isinstance(value, str) else value for field, value in body.items()}
-    )
-
-
-NAMING: dict[str, list[Naming]] = {
-    "create_voice": [_voice, _voice_of_file],
-    "create_face": [_face, _face_of_file],
-    "create_speech": [_json("/v1/audio/speech", voice=name, input="Hello.") for name in ("voice", "name of a voice")],
-    "create_swap": [
-        _swap(face="face"),
-        _swap(face="name of a face"),
-        _swap(face="Carla", target_media="media"),
-        _swap(face="Carla", selection="reference", reference_face="face"),
-    ],
-    "create_batch": [_json("/v1/batches", input_file_id="file", endpoint="/v1/audio/speech")],
-    "create_key": [_json("/v1/keys", name="x", tenant="tenant")],
-}
-NAMES_NOTHING = {"create_voice_consent", "create_face_consent", "create_upload", "create_file"}
-REFUSED = {"create_tenant"}  # only the operator's administrators make tenants
-
-
-def _filled(world: World, operation: str, ids: Ids) -> str:
-    method, path, _ = world.operations[operation]
-
-    def fill(found: re.Match[str]) -> str:
-        name = found[1]
-        if name == "number":
-            return "1"
-        if name == "consent_id":
-            return ids["face consent" if "face" in path else "voice consent"]
-        assert name in PARAMETERS, f"{method} {path}: say in PARAMETERS what {name!r} is the id of"
-        return ids[PARAMETERS[name]]
-
-    return re.sub(r"\{([^{}]+)\}", fill, path)
-
-
-def _other(ids: Ids) -> Ids:
-    """Ids like these, of nothing."""
-    return {
-        what: re.sub(r"[0-9a-f]{8}$", "0badcafe", value) + ("" if "_" in value else "-0") for what, value in ids.items()
-    }
-
-
-def _told(answer: Any, ids: Ids) -> tuple[int, str, str]:
-    """Status, reason and detail, without the ids that the request named."""
-    body = answer.get_json()
-    detail = str(body.get("detail"))
-    for what, value in ids.items():
-        detail = detail.replace(value, f"<{what}>")
-    return answer.status_code, body.get("reason"), detail
 
 
 def test_every_operation_is_covered(world: World) -> None:
@@ -218,7 +56,7 @@ def test_every_operation_is_covered(world: World) -> None:
     unknown = making - set(NAMING) - NAMES_NOTHING - REFUSED - OWN
     assert not unknown, "say in NAMING which ids their bodies may name, or put them into NAMES_NOTHING"
     for operation in with_objects - SAME_FOR_ALL - SIGNED:
-        _filled(world, operation, world.ids)
+        filled(world, operation, world.ids)
 
 
 def test_objects_of_another_tenant_are_404_as_if_they_were_not_there(world: World) -> None:
@@ -227,11 +65,11 @@ def test_objects_of_another_tenant_are_404_as_if_they_were_not_there(world: Worl
         if "{" not in path or operation in SAME_FOR_ALL | SIGNED:
             continue
         body = BODIES.get(operation, {})
-        absent = _other(world.ids)
-        theirs = world.b.open(_filled(world, operation, world.ids), method=method, **body)
-        nobodys = world.b.open(_filled(world, operation, absent), method=method, **body)
+        absent = other(world.ids)
+        theirs = world.b.open(filled(world, operation, world.ids), method=method, **body)
+        nobodys = world.b.open(filled(world, operation, absent), method=method, **body)
         assert theirs.status_code == 404, f"{operation}: {theirs.get_data(as_text=True)[:300]}"
-        assert _told(theirs, world.ids) == _told(nobodys, absent), operation
+        assert told(theirs, world.ids) == told(nobodys, absent), operation
         tried += 1
     assert tried >= 25
 
@@ -241,11 +79,11 @@ def test_signed_addresses_do_not_tell_what_exists(world: World, operation: str) 
     method = world.operations[operation][0]
     query = "?expires=4000000000&signature=" + "0" * 64
     answers = [
-        world.b.open(_filled(world, operation, ids) + query, method=method, data=b"x")
-        for ids in (world.ids, _other(world.ids))
+        world.b.open(filled(world, operation, ids) + query, method=method, data=b"x")
+        for ids in (world.ids, other(world.ids))
     ]
     assert [answer.status_code for answer in answers] == [403, 403]
-    assert _told(answers[0], {}) == _told(answers[1], {})
+    assert told(answers[0], {}) == told(answers[1], {})
 
 
 def test_names_are_looked_for_in_ones_own_tenant(world: World) -> None:
@@ -283,11 +121,11 @@ def test_bodies_that_name_anothers_objects_are_answered_as_if_these_were_not_the
 ) -> None:
     if world.b.get("/v1/faces/Carla").status_code == 404:
         enrol_bob(world.b, "Carla")
-    absent = _other(world.ids)
+    absent = other(world.ids)
     for send in NAMING[operation]:
         theirs, nobodys = send(world.b, world.ids), send(world.b, absent)
         assert theirs.status_code in (400, 403, 404), theirs.get_data(as_text=True)[:300]
-        assert _told(theirs, world.ids) == _told(nobodys, absent)
+        assert told(theirs, world.ids) == told(nobodys, absent)
         assert theirs.get_json()["reason"] in ("NOT_FOUND", "CONSENT_REQUIRED")
 
 
@@ -303,20 +141,20 @@ def test_live_swaps_take_ones_own_faces_alone(world: World) -> None:
     server = make_server("127.0.0.1", 0, world.keyed.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    told = []
+    answers = []
     try:
-        for ids in (world.ids, _other(world.ids)):
+        for ids in (world.ids, other(world.ids)):
             bearer = {"Authorization": world.b.environ_base["HTTP_AUTHORIZATION"]}
             socket = simple_websocket.Client(f"ws://127.0.0.1:{server.server_port}/v1/swaps/live", headers=bearer)
             socket.send(json.dumps({"type": "setup", "face": ids["face"]}))
             problem = json.loads(socket.receive(timeout=10))["problem"]
-            told.append((problem["status"], problem["reason"], problem["detail"].replace(ids["face"], "<face>")))
+            answers.append((problem["status"], problem["reason"], problem["detail"].replace(ids["face"], "<face>")))
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert told[0] == told[1]
-    assert told[0][:2] == (404, "NOT_FOUND")
+    assert answers[0] == answers[1]
+    assert answers[0][:2] == (404, "NOT_FOUND")
 
 
 def test_tenants_are_the_operators(world: World) -> None:
@@ -326,7 +164,7 @@ def test_tenants_are_the_operators(world: World) -> None:
 
 def test_every_tenant_may_use_the_same_names(world: World) -> None:
     own = world.keyed.tenant("tenant-c")
-    ids = _make_everything(own)
+    ids = make_everything(own)
     assert not {value for what, value in ids.items() if "_" in value} & set(world.ids.values())
     assert own.get("/v1/audio/voices/Ada").get_json()["id"] == ids["voice"]
     assert world.a.get("/v1/audio/voices/Ada").get_json()["id"] == world.ids["voice"]
@@ -351,7 +189,7 @@ def test_nothing_of_what_another_tenant_tried_had_an_effect(world: World) -> Non
     """Runs last in this file: A's objects are all there still."""
     for operation, (method, path, _) in world.operations.items():
         if method == "GET" and "{" in path and operation not in SAME_FOR_ALL | SIGNED | {"get_tenant"}:
-            answer = world.a.get(_filled(world, operation, world.ids))
+            answer = world.a.get(filled(world, operation, world.ids))
             assert answer.status_code in (200, 204), operation
             answer.close()
     assert world.a.get(f"/v1/audio/voice_consents/{world.ids['voice consent']}").get_json()["state"] == "live"
