@@ -75,10 +75,18 @@ class Load:
                 stages.detect_faces(request, Call.within(30.0, "scale"))
             except LikenessError as error:
                 with self._lock:
-                    self.failures.append(f"{error.reason}: {error.detail}")
+                    self.failures.append(f"{error.reason}: {_cause(error)}")
             else:
                 with self._lock:
                     self.answered += 1
+
+
+def _cause(error: LikenessError) -> str:
+    """What gRPC said, where it was gRPC."""
+    told: BaseException | None = error
+    while told is not None and not isinstance(told, grpc.Call):
+        told = told.__cause__
+    return error.detail if told is None else str(told.details())
 
 
 def balance_error(counts: dict[str, int]) -> float:

@@ -14,9 +14,31 @@ from services.common.rpc_status import from_rpc
 from services.common.server import MAX_MESSAGE_BYTES
 from services.common.tracing import TRACEPARENT, Span, begin_span, traceparent_in
 
-# Calls are spread over all addresses (gRPC service config, A6). No retry policy: streaming calls that were tried again
-# while their server was killed were seen to wait for ever (grpcio 1.85). What never reached one is sent again anyway.
-_SERVICE_CONFIG: Final = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+# Calls of one message each way: another replica may do them again when theirs is killed.
+UNARY_METHODS: Final = (
+    ("likeness.v1.FaceSwapService", "DetectFaces"),
+    ("likeness.v1.FaceSwapService", "SwapPicture"),
+)
+# Calls are spread over all addresses (gRPC service config, A6). Streaming calls have no retry policy: those that were
+# tried again while their server was killed were seen to wait for ever (grpcio 1.85). What never reached one is sent again
+# anyway.
+_SERVICE_CONFIG: Final = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{"service": service, "method": method} for service, method in UNARY_METHODS],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
 
 
 class _CallDetails(NamedTuple):

@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 
 from services.common.logs import accept_request_id, request_id_var
-from services.common.tracing import begin_span, traceparent_in, traceparent_var
+from services.common.tracing import TRACEPARENT, begin_span, traceparent_var
 from services.gateway.observations import SECONDS
 
 QUIET_PATHS: Final = ("/healthz", "/readyz", "/metrics")
@@ -54,7 +54,7 @@ def _begin() -> None:
     route = request.url_rule.rule if request.url_rule else "unknown"
     g.span = None
     if request.path not in QUIET_PATHS:
-        parent = traceparent_in(request.headers)
+        parent = request.headers.get(TRACEPARENT, "")
         g.span = begin_span(f"{request.method} {route}", "SERVER", parent, request_id=g.request_id)
     traceparent_var.set("" if g.span is None else g.span.traceparent)
 

@@ -168,6 +168,16 @@ def test_images_are_built_with_tested_versions(program: str) -> None:
     assert closure(_picked(program)) <= set(pins)
 
 
+def test_the_bill_of_materials_names_what_is_installed() -> None:
+    command = [sys.executable, str(ROOT / "scripts/sbom.py")]
+    bill = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    parts = {part["name"]: part for part in bill["components"]}
+    assert len(parts) == len(bill["components"]) > 50
+    assert closure(_picked("gateway")) <= set(parts)
+    assert parts["flask"]["purl"] == f"pkg:pypi/flask@{parts['flask']['version']}"
+    assert parts["flask"]["licenses"]
+
+
 def test_graphics_images_ask_for_cuda() -> None:
     picked = _picked("faceswap", "gpu")
     assert [line for line in picked if line.startswith("onnxruntime")][0].startswith("onnxruntime-gpu[cuda,cudnn]>=")

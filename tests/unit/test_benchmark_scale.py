@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks.scale import Load, balance_error
 from benchmarks.scale_fleet import NAME, Fleet, Names
+from likeness.v1 import encoder_pb2, faceswap_pb2, synthesizer_pb2, vocoder_pb2
+from services.common.client import UNARY_METHODS
 
 
 def _ask(names: Names, name: str, kind: str = "A") -> list[str]:
@@ -65,3 +67,28 @@ def test_without_any_replica_calls_fail_and_are_noticed(fleet: Fleet) -> None:
         assert load.failures[0].startswith("STAGE_UNAVAILABLE")
     finally:
         gone.names.close()
+
+
+def test_a_killed_replica_loses_no_call(fleet: Fleet) -> None:
+    (victim,) = fleet.start(1)
+    fleet.publish(fleet.replicas)
+    with Load(fleet.names.target, 6).running() as load:
+        while load.answered < 60:
+            time.sleep(0.01)
+        victim.process.kill()
+        reached = load.answered + 60
+        while load.answered < reached:
+            time.sleep(0.01)
+    assert load.failures == []
+
+
+def test_calls_that_are_tried_again_are_those_without_streams() -> None:
+    modules = (encoder_pb2, synthesizer_pb2, vocoder_pb2, faceswap_pb2)
+    services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
+    unary = {
+        (service.full_name, method.name)
+        for service in services
+        for method in service.methods
+        if not method.client_streaming and not method.server_streaming
+    }
+    assert unary == set(UNARY_METHODS)
