@@ -11,22 +11,22 @@ Boundaries are seen from outside, in the queue's own tables: the product has no 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import io
 import json
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from benchmarks.faults_cluster import WORKERS, Cluster, open_cluster
+from benchmarks.faults_examination import examine
+from benchmarks.faults_supervisor import Supervisor
 from benchmarks.machine import describe_machine
 from services.common.encode_audio import encode_audio
 
@@ -64,32 +64,6 @@ class Tally:
     recovery_s: dict[str, float] = field(default_factory=dict)  # the longest, by what the job had suffered
     acknowledged: list[str] = field(default_factory=list)
     struck: dict[str, list[int]] = field(default_factory=dict)
-
-
-class Supervisor:
-    """Starts killed processes again."""
-
-    def __init__(self, cluster: Cluster, scale: Scale) -> None:
-        self._cluster = cluster
-        self._scale = scale
-        self._dead_since: dict[str, float] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(0.1):
-            for name, child in self._cluster.children.items():
-                if child.is_running:
-                    self._dead_since.pop(name, None)
-                    continue
-                since = self._dead_since.setdefault(name, time.monotonic())
-                if time.monotonic() - since >= (self._scale.killed_worker_s if name in WORKERS else 1.0):
-                    child.start()
 
 
 class Matrix:
@@ -221,44 +195,6 @@ class Matrix:
         return True
 
 
-def examine(cluster: Cluster, acknowledged: Iterable[str]) -> tuple[int, int, list[str]]:
-    """How many jobs have lost their result, how many have more than one, and what was found wrong."""
-    wrong: list[str] = []
-    rows = cluster.database.rows("SELECT id, state, kind, media_id, batch_id, error FROM jobs")
-    jobs = {row[0]: row for row in rows if row[2] in ("swap", "speech", "batch")}
-    ids = [*acknowledged, *(row[0] for row in rows if row[4] is not None)]
-    lost = 0
-    for job_id in ids:
-        row = jobs.get(job_id)
-        if row is None or row[1] != "succeeded":
-            lost += 1
-            wrong.append(f"{job_id}: {row and row[1]} {row and row[5]}")
-        elif not _is_sound(cluster, row[3]):
-            lost += 1
-            wrong.append(f"{job_id}: its result is not what its record says")
-    twice = {row[0] for row in cluster.database.rows(_ENDED_TWICE)} | {
-        row[0] for row in cluster.database.rows(_TWO_RESULTS)
-    }
-    wrong += [f"{job_id}: more than one end or result" for job_id in twice]
-    return lost, len(twice), wrong
-
-
-_ENDED_TWICE: Final = (
-    "SELECT job_id FROM job_events WHERE kind = 'state' AND CAST(data AS TEXT) LIKE '%succeeded%'"
-    " GROUP BY job_id HAVING count(*) > 1"
-)
-_TWO_RESULTS: Final = (
-    "SELECT job_id FROM media WHERE job_id IS NOT NULL AND purpose IN ('swap', 'speech', 'batch_result')"
-    " GROUP BY job_id HAVING count(*) > 1"
-)
-
-
-def _is_sound(cluster: Cluster, media_id: str) -> bool:
-    ((sha256,),) = cluster.database.rows(f"SELECT sha256 FROM media WHERE id = '{media_id}'")  # noqa: S608
-    answer = cluster.request("GET", f"/v1/media/{media_id}")
-    return answer.status_code == 200 and hashlib.sha256(answer.content).hexdigest() == sha256
-
-
 def run(database: str, scale: Scale, *, films: bool = True, batch: bool = True, say: Callable[[str], None]) -> Any:
     """The whole matrix on one database; the figures."""
     settings = {
@@ -270,7 +206,7 @@ def run(database: str, scale: Scale, *, films: bool = True, batch: bool = True, 
     cluster, folder = open_cluster(database, **settings)
     began_at = time.monotonic()
     with folder, cluster:
-        supervisor = Supervisor(cluster, scale)
+        supervisor = Supervisor(cluster, scale.killed_worker_s)
         matrix = Matrix(cluster, scale, say)
         matrix.furnish()
         say(f"the cluster is up after {time.monotonic() - began_at:.0f} s")
