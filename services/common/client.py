@@ -20,8 +20,8 @@ UNARY_METHODS: Final = (
     ("likeness.v1.FaceSwapService", "SwapPicture"),
 )
 # Calls are spread over all addresses (gRPC service config, A6). Streaming calls have no retry policy: those that were
-# tried again while their server was killed were seen to wait for ever (grpcio 1.85). What never reached one is sent again
-# anyway.
+# tried again while their server was killed were seen to wait for ever (grpcio 1.85). What has not reached a server is
+# sent again in any case.
 _SERVICE_CONFIG: Final = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],

@@ -114,7 +114,8 @@ class Image:
         text = re.sub(r"\buseradd [^&]*&& ", "", instruction.argument)
         text = re.sub(r" && chown .*$", "", text)
         text = re.sub(r"^python -m venv", f"{sys.executable} -m venv", text)
-        text = re.sub(r"\bpip install", "python -m pip install --quiet", text)
+        text = re.sub(r"\bpip install", "python -m pip install --quiet --no-compile", text)
+        environment = {**environment, "PIP_NO_CACHE_DIR": "0", "PIP_CACHE_DIR": str(CACHE / "pip")}
         done = subprocess.run(
             ["sh", "-ec", self.mapped(text, root)], cwd=folder, env=environment, capture_output=True, text=True
         )
