@@ -19,7 +19,7 @@ from services.common.logs import request_id_var
 from services.gateway.batches import CONTENT_TYPE, write_results
 from services.gateway.db import Job
 from services.gateway.db.models import utc_now
-from services.gateway.jobs.execution import Execution
+from services.gateway.jobs.execution import DATABASE_AWAY, Execution
 from services.gateway.jobs.queue import seconds_left
 from services.gateway.jobs.records import UNFINISHED, begin_job
 from services.gateway.jobs.results import publish_result, store_result
@@ -39,9 +39,7 @@ def run_batch_job(execution: Execution, job: Job, run_item: RunItem) -> None:
         LikenessError: the reason why the whole batch was stopped.
     """
     gateway = execution.gateway
-    with gateway.database.session() as session:
-        items = select(Job.id).where(Job.batch_id == job.id).order_by(Job.batch_index)
-        ids = list(session.scalars(items))
+    ids = execution.insist(partial(_item_ids, execution, job), what="read")
     progress = _BatchProgress(execution, len(ids))
     states = run_parallel(
         execution,
@@ -54,6 +52,11 @@ def run_batch_job(execution: Execution, job: Job, run_item: RunItem) -> None:
     execution.report(progress.now("writing"))
     written = run_step(execution, "results", partial(_results, execution, job))
     run_step(execution, "publish", partial(_publish, execution, written))
+
+
+def _item_ids(execution: Execution, job: Job) -> list[str]:
+    with execution.gateway.database.session() as session:
+        return list(session.scalars(select(Job.id).where(Job.batch_id == job.id).order_by(Job.batch_index)))
 
 
 def _item(execution: Execution, item_id: str, run_item: RunItem, progress: _BatchProgress) -> str:
@@ -91,6 +94,8 @@ def _run_to_end(part: Execution, item: Job, run_item: RunItem) -> str:
         run_item(part, item)
     except LikenessError as error:
         part.fail(error)
+    except DATABASE_AWAY:  # the item is begun again
+        raise
     except Exception as error:
         _log.exception("item %s failed unexpectedly", item.id)
         part.fail(LikenessError("INTERNAL", repr(error)))

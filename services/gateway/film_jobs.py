@@ -109,7 +109,7 @@ def run_film_job(execution: Execution, job: Job) -> None:
         LikenessError: what a step failed with, or the reason why the work was stopped.
     """
     gateway = execution.gateway
-    task = film_task(gateway, job)
+    task = execution.insist(partial(film_task, gateway, job), what="read")
     execution.check = partial(for_stage, gateway, job.tenant, task.assignments)
     progress = FilmProgress(execution.report)
     names = stage_fields(task.assignments, "target" if job.parameters["target_uploaded"] else "target_media")
@@ -131,7 +131,7 @@ def run_film_job(execution: Execution, job: Job) -> None:
         joined = run_step(execution, "join", partial(_join, execution, task, job, segments, results, progress))
         published = run_step(execution, "publish", partial(_publish, execution, joined))
     if published:
-        forget_references(gateway, task.tenant, task.assignments)
+        execution.insist(partial(forget_references, gateway, task.tenant, task.assignments), what="clear")
         observe_film("succeeded", joined["figures"])
 
 

@@ -75,7 +75,7 @@ def run_picture_job(execution: Execution, job: Job) -> None:
     execution.check = partial(for_stage, execution.gateway, job.tenant, assignments)
     swapped = run_step(execution, "swap", partial(swap_to_store, execution, job, assignments))
     run_step(execution, "publish", partial(_publish, execution, swapped))
-    forget_references(execution.gateway, job.tenant, assignments)
+    execution.insist(partial(forget_references, execution.gateway, job.tenant, assignments), what="clear")
 
 
 def swap_to_store(execution: Execution, job: Job, assignments: list[Assignment]) -> dict[str, Any]:

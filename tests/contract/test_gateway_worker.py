@@ -282,6 +282,21 @@ def test_of_all_ends_of_a_job_one_counts(app: Any) -> None:
     assert [event.data["status"] for event in told][0] == "queued" and len(told) == 2
 
 
+def test_of_a_batch_that_fails_no_item_is_left_waiting(app: Any, client: FlaskClient) -> None:
+    gateway = app.extensions["likeness"]
+    batch_id = queue(app, "Stands for the whole.")
+    items = [queue(app, "An item.", batch_id=batch_id, batch_index=number) for number in range(3)]
+    with gateway.database.session() as session:
+        assert end_job_in(session, items[0], "succeeded", figures={})
+        why = LikenessError("DEADLINE_EXCEEDED", "The time allowed for this job has passed.")
+        assert end_job_in(session, batch_id, "failed", figures={}, error=why)
+    ends = [(job_of(app, item).state, (job_of(app, item).error or {}).get("reason")) for item in items]
+    assert ends == [("succeeded", None), ("canceled", "DEADLINE_EXCEEDED"), ("canceled", "DEADLINE_EXCEEDED")]
+    assert client.post(f"/v1/jobs/{batch_id}/retry").status_code == 200
+    assert [job_of(app, item).state for item in items] == ["succeeded", "queued", "queued"]
+    client.post(f"/v1/jobs/{batch_id}/cancel")
+
+
 # --- processes ---
 
 

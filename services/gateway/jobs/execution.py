@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prometheus_client import Counter
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.common.errors import LikenessError
 from services.common.tracing import traceparent_var
@@ -28,8 +29,17 @@ MAX_BACKOFF_S: Final = 5.0
 TELL_S: Final = 2.0
 # What another replica, or the same one in a moment, may do better.
 WAITED_FOR: Final = frozenset(
-    ("STAGE_UNAVAILABLE", "DRAINING", "MODEL_LOADING", "QUEUE_FULL", "DEADLINE_EXCEEDED", "STORE_UNAVAILABLE")
+    (
+        "STAGE_UNAVAILABLE",
+        "DRAINING",
+        "MODEL_LOADING",
+        "QUEUE_FULL",
+        "DEADLINE_EXCEEDED",
+        "STORE_UNAVAILABLE",
+        "DATABASE_UNAVAILABLE",
+    )
 )
+DATABASE_AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
 step_retries_total: Final = Counter("likeness_job_step_retries", "Steps tried again, by the reason", ["reason"])
 _log: Final = logging.getLogger(__name__)
 
@@ -86,8 +96,8 @@ class Execution:
         tell = progress["phase"] != self.told_phase or time.monotonic() - self.told_at >= TELL_S
         try:
             goes_on = report_progress(self.gateway.database, self.job_id, progress, tell=tell)
-        except (OperationalError, InterfaceError) as error:
-            _log.warning("progress of %s is not written: %s", self.job_id, error.orig)
+        except DATABASE_AWAY as error:
+            _log.warning("progress of %s is not written: %s", self.job_id, error)
             return
         if not goes_on:
             self.halt.stop(LikenessError("CANCELLED", "The job has been ended."))
@@ -124,8 +134,8 @@ class Execution:
                 raise HandedOver(*why.args)
             try:
                 return work()
-            except (OperationalError, InterfaceError) as error:
-                _log.warning("the end of %s is written in %.2g s: %s", self.job_id, backoff_s, error.orig)
+            except DATABASE_AWAY as error:
+                _log.warning("the end of %s is written in %.2g s: %s", self.job_id, backoff_s, error)
             time.sleep(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, 2 * backoff_s)
 
@@ -147,11 +157,11 @@ class Execution:
                 if error.reason not in WAITED_FOR or time.monotonic() >= self.expires_at:
                     raise
                 reason, detail = error.reason, error.detail
-            except (OperationalError, InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 self.halt.check()
                 if time.monotonic() >= self.expires_at:
                     raise LikenessError("DATABASE_UNAVAILABLE", "The database cannot be reached.") from error
-                reason, detail = "DATABASE_UNAVAILABLE", str(error.orig)
+                reason, detail = "DATABASE_UNAVAILABLE", str(error)
             self.retries += 1
             step_retries_total.labels(reason=reason).inc()
             _log.warning("%s of %s is tried again in %.2g s: %s", what, self.job_id, backoff_s, detail)

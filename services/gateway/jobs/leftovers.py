@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from services.common.errors import LikenessError
 from services.gateway.assignments import Assignment, forget_references
 from services.gateway.context import Gateway
@@ -43,8 +45,8 @@ def may_be_used_again(job: Job) -> bool:
 def forget_quietly(gateway: Gateway, tenant: str, job_id: str) -> None:
     try:
         forget_work(gateway, tenant, job_id)
-    except LikenessError as error:
-        _log.warning("what %s has left is not deleted yet: %s", job_id, error.detail)
+    except (LikenessError, SQLAlchemyError) as error:
+        _log.warning("what %s has left is not deleted yet: %s", job_id, error)
 
 
 def give_up_retry(gateway: Gateway, job: Job) -> None:

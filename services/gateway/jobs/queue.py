@@ -49,9 +49,9 @@ class JobQueue:
             limits = session.scalar(select(Tenant.limits).where(Tenant.id == tenant)) or {}
         return self._prepare(int(limits.get("parallel_jobs") or self._settings.tenant_parallel_jobs))
 
-    def prepare_default(self) -> None:
-        """For a worker: the queue of tenants without a number of their own is there before it looks for queues."""
-        self._prepare(self._settings.tenant_parallel_jobs)
+    def prepare_default(self) -> str:
+        """The queue of tenants without a number of their own; for a worker, which finds it when it looks for queues."""
+        return self._prepare(self._settings.tenant_parallel_jobs)
 
     def _prepare(self, concurrency: int) -> str:
         name = f"jobs-{concurrency}"

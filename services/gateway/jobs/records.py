@@ -169,6 +169,8 @@ def end_job_in(
 ) -> bool:
     """The same in the caller's transaction, to be committed together with what it says.
 
+    Of a batch that does not succeed, the items that have not ended are canceled.
+
     Args:
         workflow_id: the end counts only while this execution is the job's.
         values: further columns of the record.
@@ -181,6 +183,13 @@ def end_job_in(
     if not _changed(session.execute(ending)):  # the record is read anew below
         return False
     add_event(session, job_id, "state", {"status": state, "error": describe_error(error)})
+    if state != "succeeded":
+        session.execute(  # of a batch: what it has not come to is not done
+            update(Job)
+            .where(Job.batch_id == job_id, Job.state.in_(UNFINISHED))
+            .values(state="canceled", finished_at=utc_now(), error=describe_error(error))
+            .execution_options(synchronize_session=False)
+        )
     job = session.get(Job, job_id, populate_existing=True)
     if job is not None:
         observe_end(job)
@@ -232,13 +241,7 @@ def cancel_job(session: Session, job: Job) -> None:
 
 def cancel_in(session: Session, job_id: str) -> None:
     """Cancels a job and, of a batch, its items."""
-    why = LikenessError("CANCELLED", "Cancelled on request.")
-    if end_job_in(session, job_id, "canceled", figures={}, error=why):
-        session.execute(
-            update(Job)
-            .where(Job.batch_id == job_id, Job.state.in_(UNFINISHED))
-            .values(state="canceled", finished_at=utc_now(), error=describe_error(why))
-        )
+    end_job_in(session, job_id, "canceled", figures={}, error=LikenessError("CANCELLED", "Cancelled on request."))
 
 
 def fail_orphans(database: Database) -> int:

@@ -63,7 +63,7 @@ class Runner:
         shutil.rmtree(settings.spool_dir / f"worker-{self.id}", ignore_errors=True)
         self._presence.start()
         self._watch.start()
-        set_worker(WorkerContext(self.id, self._gateway, self._watch))
+        set_worker(WorkerContext(self.id, self._gateway, self._watch, self._give_back))
         self._gateway.queue.prepare_default()
         DBOS(
             config={
@@ -98,6 +98,10 @@ class Runner:
         set_worker(None)
         DBOS.destroy()
         self._engine.dispose()
+
+    def _give_back(self, workflow_id: str) -> None:
+        """Waits for the database, however long it is away."""
+        _library()._sys_db.reenqueue_for_recovery(workflow_id, [self.id], self._gateway.queue.prepare_default())
 
     def _lose(self) -> None:
         for event in _library().background_thread_stop_events:

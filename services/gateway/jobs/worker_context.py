@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.gateway.context import Gateway
@@ -10,11 +11,12 @@ from services.gateway.jobs.watching import Watch
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What all jobs of a worker share."""
+    """What all jobs of a worker share. `give_back` puts a workflow that runs here into the queue again."""
 
     id: str
     gateway: Gateway
     watch: Watch
+    give_back: Callable[[str], None]
 
 
 _current: WorkerContext | None = None

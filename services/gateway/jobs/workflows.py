@@ -20,7 +20,8 @@ from services.common.tracing import span, traceparent_var
 from services.gateway.batch_jobs import run_batch_job
 from services.gateway.db import Job
 from services.gateway.film_jobs import run_film_job
-from services.gateway.jobs.execution import Execution
+from services.gateway.halting import HandedOver
+from services.gateway.jobs.execution import DATABASE_AWAY, Execution
 from services.gateway.jobs.leftovers import clear_after
 from services.gateway.jobs.queue import WORKFLOW_NAME, seconds_left
 from services.gateway.jobs.records import UNFINISHED, begin_job
@@ -28,6 +29,7 @@ from services.gateway.jobs.worker_context import current_worker
 from services.gateway.speech_jobs import run_speech_job
 from services.gateway.swap_jobs import run_picture_job
 
+GIVE_BACK_PAUSE_S: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -70,6 +72,11 @@ def do_job(job_id: str, workflow_id: str) -> str:
             raise
         except LikenessError as error:
             execution.fail(error)
+        except DATABASE_AWAY as error:  # between two steps, where nothing waits for it
+            _log.warning("job %s is given back: %s", job_id, error)
+            time.sleep(GIVE_BACK_PAUSE_S)
+            worker.give_back(workflow_id)
+            raise HandedOver("The database was away.") from error
         except Exception:
             _log.exception("job %s failed unexpectedly", job_id)
             execution.fail(LikenessError("INTERNAL", f"An unexpected failure; the log has it under job {job_id}."))
