@@ -221,9 +221,8 @@ def test_the_program_starts_and_its_health_check_agrees(image: Image, tmp_path: 
     assert code == 0 if image.program in STAGES else code in (0, -signal.SIGTERM)
 
 
-def test_the_gateways_image_serves_as_worker_and_migration(image: Image, tmp_path: Path) -> None:
-    if image.program != "gateway":
-        pytest.skip("of the gateway's image")
+@pytest.mark.parametrize("image", ["gateway"], indirect=True)
+def test_the_image_of_the_gateway_serves_as_worker_and_migration(image: Image, tmp_path: Path) -> None:
     variables = {"LIKENESS_DATA_DIR": str(tmp_path), "LIKENESS_METRICS_PORT": "0", "LIKENESS_LOG_FORMAT": "text"}
     assert _start(image, "services.gateway.migrate", **variables).wait(timeout=60) == 0
     worker = _start(image, "services.gateway.worker", **variables)
