@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
@@ -24,7 +24,7 @@ from services.gateway.context import open_gateway
 from services.gateway.db import Job, JobEvent, Media, Process
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
-from services.gateway.jobs import QueueOptions, end_job_in, start_job
+from services.gateway.jobs import QueueOptions, end_job_in, queue_job, start_job
 from services.gateway.jobs.expiry import sweep
 from services.gateway.jobs.processes import Presence, forget_silent
 from services.gateway.settings import GatewaySettings
@@ -249,8 +249,6 @@ def test_a_tenant_s_jobs_are_worked_on_a_few_at_a_time(app: Any, client: FlaskCl
 
 def test_a_job_that_is_not_committed_is_not_in_the_queue(app: Any, stages: FakeStages) -> None:
     gateway = app.extensions["likeness"]
-    from services.gateway.jobs import queue_job
-
     name = gateway.queue.prepare("local")
     with pytest.raises(RuntimeError), gateway.database.session() as session:
         made = queue_job(
@@ -322,6 +320,23 @@ def test_a_gateway_without_a_word_loses_the_work_that_only_it_could_end(app: Any
     presence.stop()
     forget_silent(database, 15.0)
     assert job_of(app, ids[1]).state == "failed", "who says goodbye leaves nothing behind"
+
+
+def test_what_was_claimed_but_never_begun_is_begun(app: Any, stages: FakeStages) -> None:
+    """The database took the claim and went away before it answered: the worker does not know that it has the job."""
+    gateway = app.extensions["likeness"]
+    like = job_of(app, queue(app, "Good morning."))
+    name = gateway.queue.prepare("local")
+    schema = "" if gateway.database.is_sqlite else "dbos."
+    claim = f"UPDATE {schema}workflow_status SET status='PENDING', executor_id='forgetful', owner_xid='x'"  # noqa: S608
+    with worker_inside(settings_of(stages, process_beat_s=0.2, worker_id="forgetful")):
+        with gateway.database.session() as session:
+            job = queue_job(
+                gateway.queue, session, name, tenant="local", kind="speech", request_id="", consent_id=like.consent_id,
+                likeness_id=like.likeness_id, parameters=like.parameters, deadline_s=60,
+            )  # fmt: skip
+            session.execute(text(f"{claim} WHERE workflow_uuid = :id"), {"id": job.workflow_id})
+        assert ended(app, job.id, 10).state == "succeeded"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])

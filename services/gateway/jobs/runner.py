@@ -47,6 +47,7 @@ class Runner:
         self._presence = Presence(gateway.database, gateway.settings, "worker", self.id, on_lost=self._lose)
         self._engine = open_queue_engine(gateway.database)
         self._stopping = threading.Event()
+        self._idle: set[str] = set()  # workflows that are this worker's, but did not run when it looked last
         self._housekeeping = [
             threading.Thread(target=self._repeat, args=duty, name=duty[0].__name__, daemon=True)
             for duty in (
@@ -130,8 +131,17 @@ class Runner:
         sweep_orphans(self._gateway)
 
     def _take_over(self) -> None:
-        """Puts unfinished jobs of workers that are gone back into the queue, where whoever has room finds them."""
+        """Puts unfinished jobs of workers that are gone back into the queue, where whoever has room finds them.
+
+        Also those that this worker has claimed but never begun, because the database went away in between.
+        """
         pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        running = set(_library()._active_workflows_set.activeList())
+        idle = {found.workflow_id for found in pending if found.executor_id == self.id} - running
+        for workflow_id in idle & self._idle:  # for a whole round
+            _log.warning("%s was claimed but not begun; it is in the queue again", workflow_id)
+            self._give_back(workflow_id)
+        self._idle = idle
         gone = {found.executor_id for found in pending if found.executor_id} - living_ids(self._gateway.database)
         for executor in sorted(gone):
             taken = DBOS._recover_pending_workflows([executor])
