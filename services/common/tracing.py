@@ -1,7 +1,7 @@
 """OpenTelemetry traces: one id from the HTTP request, or the queued job, to the last stage.
 
-Nothing of OpenTelemetry is imported unless `configure_tracing` is called with an endpoint. Contexts travel as text, each a
-W3C `traceparent` (https://www.w3.org/TR/trace-context/): in HTTP headers, in gRPC metadata, in the records of jobs, and
+Nothing of OpenTelemetry is imported unless `configure_tracing` is called with an endpoint. Contexts travel as text, as
+a W3C `traceparent` (https://www.w3.org/TR/trace-context/): in HTTP headers, in gRPC metadata, in records of jobs, and
 within a process from thread to thread with whatever carries the work.
 """
 
