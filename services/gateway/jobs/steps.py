@@ -16,7 +16,7 @@ from dbos import error as queue_error
 
 from services.common.errors import LikenessError
 from services.gateway.halting import HandedOver
-from services.gateway.jobs.execution import Execution
+from services.gateway.jobs.execution import DATABASE_AWAY, Execution
 
 TICK_S: Final = 0.25
 Step = Callable[[], Any]
@@ -71,7 +71,9 @@ def _reason(error: BaseException) -> LikenessError | HandedOver:
     """Why the other steps are stopped."""
     if isinstance(error, LikenessError | HandedOver):
         return error
-    if isinstance(error, queue_error.DBOSException):  # somebody else has the workflow, or the queue is at fault
+    if isinstance(
+        error, (queue_error.DBOSException, *DATABASE_AWAY)
+    ):  # another's, or to be given back: nobody's failure
         return HandedOver(str(error))
     return LikenessError("INTERNAL", repr(error))
 
