@@ -4,17 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup setup-test demo up test check gen bench chart clean
+.PHONY: setup setup-test demo up test test-postgresql check gen pin bench chart images-check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, clone a sample voice and swap a sample face; results in out/demo"
 	@echo "make up     run the whole stack on this machine (http://127.0.0.1:8000)"
 	@echo "make test   set up and run every check and test"
+	@echo "make test-postgresql  the gateway's tests once more, on a PostgreSQL server that they start"
 	@echo "make check  ruff, mypy, generated files up to date"
 	@echo "make gen    regenerate likeness/v1 from proto/ and docs/openapi.json from the gateway"
 	@echo "make bench  measure voice, face and vocoder; JSON on stdout"
 	@echo "make chart  render and validate the Helm chart"
+	@echo "make images-check  carry out the Dockerfiles in folders, without an engine"
 
 # --- set-up: a virtual environment in .venv, models exported from installed packages ---
 $(VENV)/.made:
@@ -52,16 +54,27 @@ check: setup-test
 	$(BIN)/mypy
 	$(BIN)/python scripts/gen.py --check
 	$(BIN)/python scripts/openapi.py --check
+	$(BIN)/python scripts/dashboard.py --check
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-postgresql: setup-test
+	LIKENESS_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n auto --dist loadfile tests/contract/test_gateway_*.py
 
 chart: setup-test
 	$(BIN)/python -m pytest tests/chart
 
+images-check: setup-test
+	$(BIN)/python -m pytest tests/chart/bare_images.py -s
+
 gen: setup-test
 	$(BIN)/python scripts/gen.py
 	$(BIN)/python scripts/openapi.py
+	$(BIN)/python scripts/dashboard.py
+
+pin: setup-test
+	$(BIN)/python scripts/pin.py
 
 bench: setup-test
 	$(BIN)/python -m benchmarks.voice --json $(if $(SPEECH_DIR),--speech-dir $(SPEECH_DIR))
