@@ -102,8 +102,10 @@ def test_full_queue_is_429_with_retry_after(stages: FakeStages) -> None:
     app = client.application
     stages.doings.go_on.clear()
     body = {"input": f"First words. {HOLD_WORD} and the rest.", "voice": "Ada", "stream": False}
+    spoken = len(stages.doings.speakers)
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(lambda: app.test_client().post(SPEECH, json=body))
+        wait_for(lambda: len(stages.doings.speakers) > spoken)
         wait_for(lambda: _refused(client))
         refused = client.post(SPEECH, json={"input": "Me too.", "voice": "Ada"})
         stages.doings.go_on.set()

@@ -167,7 +167,10 @@ def test_sequences_of_requests_are_as_the_specification_says(app: Any, collectio
                 checks.append(use_after_free)
             case.validate_response(response, checks=checks, recorder=self.recorder, transport_kwargs=options or None)
 
-    Sequences.run(settings=hypothesis.settings(QUICK, max_examples=25, stateful_step_count=6))
+    for _ in range(5):  # which links are followed is chance
+        Sequences.run(settings=hypothesis.settings(QUICK, max_examples=25, stateful_step_count=6))
+        if expected <= followed:
+            break
     assert expected <= followed
 
 
