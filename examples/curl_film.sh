@@ -25,7 +25,7 @@ while :; do
   answer=$(ask "$url/v1/swaps/$swap")
   status=$(echo "$answer" | value_of status)
   echo "$status $(echo "$answer" | sed -n 's/^.*"frames_done": *\([0-9]*\), *"frames_total": *\([0-9]*\).*$/\1 of \2 frames/p')"
-  [ "$status" = processing ] || break
+  case "$status" in queued | processing) ;; *) break ;; esac
   sleep 1
 done
 if [ "$status" != succeeded ]; then

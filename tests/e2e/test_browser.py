@@ -14,6 +14,7 @@ from services.gateway.accounts.secrets import make_key
 from tests.contract.gateway_fake_faces import film, portrait
 from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_process import GatewayProcess
+from tests.contract.gateway_worker import WorkerProcess
 from tests.e2e.chromium import CHROMIUM, Browser
 
 pytestmark = [
@@ -32,7 +33,9 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStages]:
 
 @pytest.fixture(scope="module")
 def gateway(stages: FakeStages) -> Iterator[GatewayProcess]:
-    process = GatewayProcess(stages.data_dir, segment_seconds=1.0, consent_interval_s=0.2, **stages.targets())
+    settings = {"segment_seconds": 1.0, "consent_interval_s": 0.2, **stages.targets()}
+    process = GatewayProcess(stages.data_dir, **settings)
+    worker = WorkerProcess(stages.data_dir, **settings)
     body = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
     consent = process.client.post("/v1/face_consents", json=body).json()["id"]
     files = {"picture": ("p.png", portrait(220))}
@@ -40,6 +43,7 @@ def gateway(stages: FakeStages) -> Iterator[GatewayProcess]:
     assert made.status_code == 201
     yield process
     process.close()
+    worker.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from likeness._demo.film import make_film, some_frames
 from likeness._demo.pictures import ASTRONAUT, GROUP, GUEST
 from likeness._stack import GATEWAY, GRPC_SERVICES
 from services.gateway.live_wire import FrameHeader, pack_frame, unpack_frame
+from tests.contract.gateway_worker import WorkerProcess
 from tests.integration.conftest import OwnServer, RunningStack, eventually
 
 
@@ -130,12 +131,13 @@ def test_revoking_the_consent_stops_a_film(client: likeness.Client, tmp_path: Pa
 def test_a_film_survives_the_death_of_a_replica(
     running: RunningStack, own_server: OwnServer, film: Path, tmp_path: Path
 ) -> None:
-    shared = {"data_dir": running.data_dir}
+    shared = {"store_url": str(running.data_dir / "objects")}
     doomed = own_server("faceswap", **shared)
     both = f"ipv4:{running.spec('faceswap').address},{doomed.spec.address}"
     targets = {f"{name}_target": running.spec(name).address for name in GRPC_SERVICES} | {"faceswap_target": both}
-    gateway = own_server(GATEWAY, segment_seconds=0.25, film_parallel_segments=2, **shared, **targets)
-    with likeness.Client(f"http://{gateway.spec.address}", timeout=60) as client:
+    gateway = own_server(GATEWAY, **shared, **targets)
+    worker = WorkerProcess(tmp_path, segment_seconds=0.25, film_parallel_segments=2, **shared, **targets)
+    with closing(worker), likeness.Client(f"http://{gateway.spec.address}", timeout=60) as client:
         consent = client.face_consents.create(who="x", kind="attested", attested_by="the tests", evidence="none")
         face = client.faces.enrol(GUEST.content(), consent=consent.id)
         job = client.swaps.create(face=face.id, target=film)

@@ -21,11 +21,11 @@ MOST_IDLE_MEMORY_BYTES = 2.5e9
 
 
 def test_the_idle_stack_is_small(running: RunningStack) -> None:
-    """Proportional set size of the five servers and all their processes; `likeness up --memory` tells the same."""
+    """Proportional set size of the six servers and all their processes; `likeness up --memory` tells the same."""
     found = running.stack.memory()
     total = sum(item.size_bytes for item in found)
     print({item.name: round(item.size_bytes / 1e6) for item in found}, round(total / 1e6), "MB")
-    assert {item.name for item in found} == {"encoder", "synthesizer", "vocoder", "faceswap", "gateway"}
+    assert {item.name for item in found} == {"encoder", "synthesizer", "vocoder", "faceswap", "gateway", "worker"}
     assert 100e6 < total < MOST_IDLE_MEMORY_BYTES
 
 
@@ -43,7 +43,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json()["status"] == "ready"
         assert httpx.get(f"http://127.0.0.1:{port}/docs", timeout=10).status_code == 200
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 5
+        assert len(children) >= 6
         process.send_signal(signal.SIGINT)
         shown = process.stdout.read()
         assert process.wait(60) == 0, shown
