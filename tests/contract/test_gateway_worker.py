@@ -204,7 +204,7 @@ def test_the_deadline_ends_a_job_at_work_and_one_that_waits(app: Any, client: Fl
 
 
 def test_what_is_kept_for_a_retry_is_kept_for_a_while_only(app: Any, client: FlaskClient, stages: FakeStages) -> None:
-    with worker(stages, speech_chunk_characters=20):
+    with worker(stages, speech_chunk_characters=20, speech_parallel_chunks=1):
         job_id = queue(app, f"The first is good. What a {BREAK_WORD}.")
         assert ended(app, job_id).state == "failed"
         assert len(work_keys(app, job_id)) == 2

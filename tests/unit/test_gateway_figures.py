@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,7 +63,8 @@ def test_model_versions_are_those_of_the_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reason", sorted(REASONS))
 def test_every_reason_is_a_problem(reason: str) -> None:
     error = LikenessError(reason, "What was wrong.", field="voice", retry_after_s=2.2)
-    response = problem_response(error)
+    with Flask(__name__).test_request_context():
+        response = problem_response(error)
     body = json.loads(response.get_data())
     assert response.status_code == body["status"] == REASONS[reason].http_status
     assert response.content_type == "application/problem+json"
