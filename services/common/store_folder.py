@@ -212,12 +212,6 @@ class FolderStore:
     def presigned_get(self, key: str, expires_s: int, *, content_type: str, disposition: str) -> str | None:
         return None
 
-    def free_bytes(self) -> int:
-        """Space left on the disk of the folder."""
-        with _outages("asking for free space"):
-            self.root.mkdir(parents=True, exist_ok=True)
-            return shutil.disk_usage(self.root).free
-
     def _meta_path(self, key: str) -> Path:
         return self.root / _META / f"{key}.json"
 

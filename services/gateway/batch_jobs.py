@@ -51,7 +51,8 @@ def run_batch_job(execution: Execution, job: Job, run_item: RunItem) -> None:
     _log.info("batch %s: %d items, %d of them failed", job.id, len(ids), len(ids) - states.count("succeeded"))
     execution.report(progress.now("writing"))
     written = run_step(execution, "results", partial(_results, execution, job))
-    run_step(execution, "publish", partial(_publish, execution, written))
+    publish = partial(publish_result, execution, written["stored"], purpose="batch_result", figures=written["figures"])
+    run_step(execution, "publish", publish)
 
 
 def _item_ids(execution: Execution, job: Job) -> list[str]:
@@ -111,10 +112,6 @@ def _results(execution: Execution, job: Job) -> dict[str, Any]:
         stored = store_result(gateway, job.tenant, job.id, out, CONTENT_TYPE)
     figures["seconds"] = round((utc_now() - (job.started_at or job.created_at)).total_seconds(), 3)
     return {"stored": stored, "figures": figures}
-
-
-def _publish(execution: Execution, written: dict[str, Any]) -> bool:
-    return publish_result(execution, written["stored"], purpose="batch_result", figures=written["figures"])
 
 
 class _BatchProgress:

@@ -53,9 +53,7 @@ def queue_film_swap(
     Raises:
         LikenessError: QUEUE_FULL, NOT_FOUND, CONSENT_*, MEDIA_*, INVALID_FIELD.
     """
-    queue_name = gateway.queue.prepare(tenant)
-    if options.batch_id is None:
-        gateway.queue.require_room()
+    queue_name = gateway.queue.admit(tenant, options)
     field = "target" if order.target_media is None else "target_media"
     assignments = assign(gateway, tenant, order.assignments)
     media = order.target_media
@@ -129,7 +127,8 @@ def run_film_job(execution: Execution, job: Job) -> None:
         )
         progress.enter("joining")
         joined = run_step(execution, "join", partial(_join, execution, task, job, segments, results, progress))
-        published = run_step(execution, "publish", partial(_publish, execution, joined))
+        publish = partial(publish_result, execution, joined["stored"], purpose="swap", figures=joined["figures"])
+        published = run_step(execution, "publish", publish)
     if published:
         execution.insist(partial(forget_references, gateway, task.tenant, task.assignments), what="clear")
         observe_film("succeeded", joined["figures"])
@@ -185,10 +184,6 @@ def _join(
     began_at = job.started_at or job.created_at
     seconds = max(1e-3, (utc_now() - began_at).total_seconds())
     return {"stored": stored, "figures": film_figures(task, info, parsed, seconds=seconds, retries=progress.retries)}
-
-
-def _publish(execution: Execution, joined: dict[str, Any]) -> bool:
-    return publish_result(execution, joined["stored"], purpose="swap", figures=joined["figures"])
 
 
 def check_film(path: Path, options: FilmOptions, field: str) -> None:

@@ -43,9 +43,7 @@ def queue_speech(
     Raises:
         LikenessError: QUEUE_FULL, NOT_FOUND, CONSENT_REQUIRED, CONSENT_NOT_LIVE.
     """
-    queue_name = gateway.queue.prepare(tenant)
-    if options.batch_id is None:
-        gateway.queue.require_room()
+    queue_name = gateway.queue.admit(tenant, options)
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
         consent = require_live_consent(session, tenant, voice.consent_id, subject="voice", use="speech", field="voice")

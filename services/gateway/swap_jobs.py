@@ -30,9 +30,7 @@ def queue_picture_swap(
     Raises:
         LikenessError: QUEUE_FULL, NOT_FOUND, CONSENT_*, MEDIA_*, INVALID_FIELD.
     """
-    queue_name = gateway.queue.prepare(tenant)
-    if options.batch_id is None:
-        gateway.queue.require_room()
+    queue_name = gateway.queue.admit(tenant, options)
     target = find_picture(gateway, tenant, order.target_media_id)
     target_type = None if target is not None else picture_content_type(order.target or b"", field="target")
     assignments = assign(gateway, tenant, order.assignments)
@@ -74,7 +72,8 @@ def run_picture_job(execution: Execution, job: Job) -> None:
     assignments = [Assignment.from_json(item) for item in job.parameters["assignments"]]
     execution.check = partial(for_stage, execution.gateway, job.tenant, assignments)
     swapped = run_step(execution, "swap", partial(swap_to_store, execution, job, assignments))
-    run_step(execution, "publish", partial(_publish, execution, swapped))
+    publish = partial(publish_result, execution, swapped["stored"], purpose="swap", figures=swapped["figures"])
+    run_step(execution, "publish", publish)
     execution.insist(partial(forget_references, execution.gateway, job.tenant, assignments), what="clear")
 
 
@@ -103,7 +102,3 @@ def swap_to_store(execution: Execution, job: Job, assignments: list[Assignment])
     stored = store_result(gateway, job.tenant, job.id, result, f"image/{picture_format}")
     seconds = (utc_now() - (job.started_at or job.created_at)).total_seconds()
     return {"stored": stored, "figures": picture_figures(response, max(0.0, seconds))}
-
-
-def _publish(execution: Execution, swapped: dict[str, Any]) -> bool:
-    return publish_result(execution, swapped["stored"], purpose="swap", figures=swapped["figures"])

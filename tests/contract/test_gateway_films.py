@@ -136,7 +136,7 @@ def test_a_film_is_swapped_whole(client: FlaskClient, app: Any, stages: FakeStag
     with av.open(io.BytesIO(answer.data)) as opened:
         assert [stream.type for stream in opened.streams] == ["video", "audio"]
     wait_for(lambda: store_keys(app, "work/") == [])
-    assert 'likeness_films_total{state="succeeded"}' in client.get("/metrics").text
+    wait_for(lambda: 'likeness_films_total{state="succeeded"}' in client.get("/metrics").text)
 
 
 def test_options_reach_stage_and_result(client: FlaskClient, stages: FakeStages) -> None:
@@ -220,7 +220,7 @@ def test_several_people_at_once(client: FlaskClient, stages: FakeStages, app: An
     assert [item["face"] for item in job["parameters"]["assignments"]] == [ada, bob, ada]
     assert len(job["parameters"]["assignments"][2]["consents"]) == 2
     reference_media = job["parameters"]["assignments"][1]["reference_media"]
-    assert client.get(f"/v1/media/{reference_media}").status_code == 404, "references are forgotten"
+    wait_for(lambda: client.get(f"/v1/media/{reference_media}").status_code == 404)  # references are forgotten
 
 
 def test_all_pictures_of_a_face_are_sources(client: FlaskClient, stages: FakeStages) -> None:

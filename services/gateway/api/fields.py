@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from services.gateway.accounts import current_principal
 from services.gateway.context import Gateway
 from services.gateway.db import Page
-from services.gateway.db.models import Record
+from services.gateway.db.models import Record, Tenant
 
 # Text that has at least one visible character and no NUL, which PostgreSQL cannot keep.
 SOME_TEXT: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
@@ -23,7 +23,7 @@ LongText = Annotated[str, StringConstraints(max_length=10_000, pattern=SOME_TEXT
 Identifier = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]+$")]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-RecordT = TypeVar("RecordT", bound=Record)
+ListedT = TypeVar("ListedT", bound=Record | Tenant)
 
 
 def _only_text(value: object) -> object:
@@ -79,7 +79,7 @@ class Deleted(BaseModel):
     deleted: Literal[True] = True
 
 
-def page_out(page: Page[RecordT], show: Callable[[RecordT], BaseModel]) -> dict[str, Any]:
+def page_out(page: Page[ListedT], show: Callable[[ListedT], BaseModel]) -> dict[str, Any]:
     """A page of records as the body that `PageOut` describes."""
     records = page.records
     return {

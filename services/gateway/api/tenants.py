@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
 from services.gateway.accounts import Limits, current_principal, needs
-from services.gateway.api.fields import JsonBody, PageOut, PageQuery, current_gateway, unix_seconds
+from services.gateway.api.fields import JsonBody, PageOut, PageQuery, current_gateway, page_out, unix_seconds
 from services.gateway.api.reasons import fails_with
-from services.gateway.db import LOCAL_TENANT, Tenant
+from services.gateway.db import LOCAL_TENANT, Page, Tenant
 from services.gateway.db.models import utc_now
 from services.gateway.webhooks.signing import new_secret
 
@@ -126,14 +126,7 @@ def list_tenants(page: PageQuery) -> dict[str, Any]:
                 raise LikenessError("INVALID_FIELD", f"There is no tenant {page.after!r}.", field="after")
             query = query.where(tuple_(*order) < (last.created_at, last.id))
         found = list(session.scalars(query))
-        shown = [show_tenant(tenant) for tenant in found[: page.limit]]
-    return {
-        "object": "list",
-        "data": shown,
-        "has_more": len(found) > page.limit,
-        "first_id": shown[0].id if shown else None,
-        "last_id": shown[-1].id if shown else None,
-    }
+    return page_out(Page(found[: page.limit], has_more=len(found) > page.limit), show_tenant)
 
 
 @bp.get("/<tenant_id>")

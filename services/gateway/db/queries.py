@@ -11,17 +11,18 @@ from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
-from services.gateway.db.models import Face, Record, Voice
+from services.gateway.db.models import Face, Record, Tenant, Voice
 
 RecordT = TypeVar("RecordT", bound=Record)
+ListedT = TypeVar("ListedT", bound=Record | Tenant)
 NamedT = TypeVar("NamedT", Voice, Face)
 
 
 @dataclass(frozen=True)
-class Page(Generic[RecordT]):
+class Page(Generic[ListedT]):
     """Records, newest first, and whether older ones follow."""
 
-    records: Sequence[RecordT]
+    records: Sequence[ListedT]
     has_more: bool
 
 

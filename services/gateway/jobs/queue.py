@@ -49,6 +49,17 @@ class JobQueue:
             limits = session.scalar(select(Tenant.limits).where(Tenant.id == tenant)) or {}
         return self._prepare(int(limits.get("parallel_jobs") or self._settings.tenant_parallel_jobs))
 
+    def admit(self, tenant: str, options: QueueOptions) -> str:
+        """The tenant's queue for a new job. Items of a batch were given their places with the batch.
+
+        Raises:
+            LikenessError: QUEUE_FULL.
+        """
+        name = self.prepare(tenant)
+        if options.batch_id is None:
+            self.require_room()
+        return name
+
     def prepare_default(self) -> str:
         """The queue of tenants without a number of their own; for a worker, which finds it when it looks for queues."""
         return self._prepare(self._settings.tenant_parallel_jobs)
