@@ -19,6 +19,9 @@ class CommonSettings(BaseSettings):
     data_dir: Path = Field(
         default=Path(".likeness"), description="Folder of everything that is kept: database and media."
     )
+    keys_dir: Path | None = Field(
+        default=None, description="Folder of the keys that sign, seal and mark; unset: `keys` in data_dir."
+    )
     models_dir: Path = Field(
         default=REPOSITORY_ROOT / "models", description="Folder with manifest.json and the weights."
     )
@@ -56,6 +59,10 @@ class CommonSettings(BaseSettings):
     store_public_url: str = Field(
         default="", description="Address of the S3 endpoint as clients see it, when it is another than store_url."
     )
+
+    @property
+    def resolved_keys_dir(self) -> Path:
+        return self.keys_dir or self.data_dir / "keys"
 
 
 class StageSettings(CommonSettings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from services.common.keys import Keys, load_keys, make_keys
 from services.common.store import ObjectStore, open_store
 from services.gateway.db import Database
 from services.gateway.ids import new_id
@@ -20,6 +21,7 @@ class Gateway:
     """One process's connections. Requests share it, and so may any other process that composes stages."""
 
     settings: GatewaySettings
+    keys: Keys
     database: Database
     store: ObjectStore
     stages: Stages
@@ -52,12 +54,17 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
 
     Raises:
         SchemaVersionError: the database has another version.
+        KeysError: keys are given, and not complete. Where none are given they are made in data_dir.
     """
+    if settings.keys_dir is None:
+        make_keys(settings.resolved_keys_dir)
+    keys = load_keys(settings.resolved_keys_dir)
     database = Database(settings.resolved_database_url)
     database.migrate()
     prepare_tables(database)
     return Gateway(
         settings,
+        keys,
         database,
         open_store(settings),
         Stages(settings),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from services.common.keys import KeysError
 from services.common.logs import configure_logging
 from services.gateway.accounts.bootstrap import make_bootstrap_key, refusal_to_listen
 from services.gateway.context import open_gateway
@@ -86,7 +87,7 @@ def serve(settings: GatewaySettings) -> int:
     configure_logging(settings.log_level, settings.log_format, "gateway")
     try:
         gateway = open_gateway(settings)
-    except SchemaVersionError as error:
+    except (SchemaVersionError, KeysError) as error:
         print(error, file=sys.stderr)
         return 2
     try:

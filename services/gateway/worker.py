@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import Final
 
+from services.common.keys import KeysError
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer
 from services.common.tracing import configure_tracing, stop_tracing
@@ -32,7 +33,7 @@ def main() -> int:
     configure_tracing(settings, "worker")
     try:
         gateway = open_gateway(settings)
-    except SchemaVersionError as error:
+    except (SchemaVersionError, KeysError) as error:
         print(error, file=sys.stderr)
         return 2
     stopping = threading.Event()

@@ -126,7 +126,17 @@ def test_impossible_combinations_say_what_to_set(chart: helm.Chart, expression: 
         render(chart, helm.parse_set_string(expression))
 
 
-MANAGED = {"data_dir", "models_dir", "metrics_host", "metrics_port", "host", "port", "http_port", "database_url"}
+MANAGED = {
+    "data_dir",
+    "models_dir",
+    "keys_dir",
+    "metrics_host",
+    "metrics_port",
+    "host",
+    "port",
+    "http_port",
+    "database_url",
+}
 MANAGED |= {"allow_unauthenticated", "bootstrap_key", "otlp_endpoint", "trace_share"} | {
     f"{stage}_target" for stage in STAGES
 }

@@ -52,6 +52,8 @@ def make_untracked(database: Database, version: int) -> None:
         added = ("started_at", "deadline_at", "priority", "attempt", "workflow_id", "webhook_url", "custom_id")
         for column in (*added, "traceparent"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
+        for column in ("languages", "recorded_by", "evidence_media_id", "template", "proof", "receipt"):
+            connection.execute(text(f"ALTER TABLE consents DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO schema_info VALUES (:version)"), {"version": version})

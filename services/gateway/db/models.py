@@ -91,18 +91,68 @@ class ApiKey(Record):
 
 
 class Consent(Record):
-    """Somebody's yes to being cloned: whose, for what, until when, and who vouches for it."""
+    """Somebody's yes to being cloned: whose, for what, until when, and what shows it.
+
+    `template` is sealed (gateway.consents.templates): the embedding or descriptor of who gave the proof.
+    """
 
     __tablename__ = "consents"
 
     subject: Mapped[str] = mapped_column(String(16))  # voice | face
     who: Mapped[str] = mapped_column(String(200))
-    kind: Mapped[str] = mapped_column(String(16))  # attested | synthetic
+    kind: Mapped[str] = mapped_column(String(16))  # spoken | filmed | attested | synthetic
     uses: Mapped[list[str]]
+    languages: Mapped[list[str]] = mapped_column(default=list, server_default="[]")  # none: any
+    recorded_by: Mapped[str] = mapped_column(String(100), default="", server_default="")  # actor, as in the audit
+    evidence_media_id: Mapped[str | None] = mapped_column(String(64))
+    template: Mapped[bytes | None] = mapped_column(LargeBinary)
+    proof: Mapped[dict[str, Any] | None]  # what was measured when it was given
+    receipt: Mapped[str | None] = mapped_column(Text)  # compact JWS
     evidence: Mapped[str] = mapped_column(Text)
     attested_by: Mapped[str | None] = mapped_column(String(200))
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class ConsentChallenge(Record):
+    """A task for one person, once: words to say, or turns of the head to make."""
+
+    __tablename__ = "consent_challenges"
+
+    subject: Mapped[str] = mapped_column(String(16))  # voice | face
+    who: Mapped[str] = mapped_column(String(200))
+    uses: Mapped[list[str]]
+    languages: Mapped[list[str]]
+    task: Mapped[dict[str, Any]]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+
+
+class ProtectedPerson(Record):
+    """Who must never be cloned, by anybody: `tenant` is who registered it. `template` is sealed."""
+
+    __tablename__ = "protected"
+
+    subject: Mapped[str] = mapped_column(String(16))  # voice | face
+    who: Mapped[str] = mapped_column(String(200))
+    template: Mapped[bytes] = mapped_column(LargeBinary)
+    proof: Mapped[dict[str, Any]]
+    removed_at: Mapped[datetime | None]
+
+
+class Mark(Base):
+    """The number that an output carries invisibly, and whose output that is. It outlives the output."""
+
+    __tablename__ = "marks"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # 1 to 2**32 - 1
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+    job_id: Mapped[str] = mapped_column(String(64), index=True)
+    consent_id: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))  # speech | picture | film | live
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    media_id: Mapped[str | None] = mapped_column(String(64))
+    sha256: Mapped[str | None] = mapped_column(String(64), index=True)  # of the file that was released
 
 
 class Media(Record):
@@ -251,15 +301,23 @@ class IdempotencyRecord(Base):
 
 
 class AuditEntry(Record):
-    """Who did what to which object. Never changed, never deleted by the API."""
+    """Who did what to which object. Never changed, never deleted by the API.
+
+    Entries are chained: `sha256` is over the entry and `previous`, the hash of the one before it in `seq`.
+    """
 
     __tablename__ = "audit"
+    __table_args__ = (Index("audit_by_seq", "seq", unique=True),)
 
     actor: Mapped[str] = mapped_column(String(100))  # id of an API key, subject of a token, or `local`
     action: Mapped[str] = mapped_column(String(64))  # operation id of the API
     object_id: Mapped[str | None] = mapped_column(String(100))
     request_id: Mapped[str] = mapped_column(String(128))
     status: Mapped[int]
+    details: Mapped[dict[str, Any] | None]
+    seq: Mapped[int | None] = mapped_column(BigInteger)
+    previous: Mapped[str | None] = mapped_column(String(64))
+    sha256: Mapped[str | None] = mapped_column(String(64))
 
 
 class Process(Base):
