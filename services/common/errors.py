@@ -51,6 +51,10 @@ REASONS: Final[Mapping[str, Reason]] = {
     "ORIGIN_REFUSED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Another site may not use this server"),
     "CONSENT_REQUIRED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "Consent is missing"),
     "CONSENT_NOT_LIVE": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The consent has expired or was revoked"),
+    "CONSENT_FACE_MISMATCH": Reason(
+        grpc.StatusCode.PERMISSION_DENIED, 403, "The pictures are not of the person who consented"
+    ),
+    "PROTECTED_PERSON": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "A protected person may not be cloned"),
     "SIGNATURE_INVALID": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The URL has expired or was changed"),
     "NOT_FOUND": Reason(grpc.StatusCode.NOT_FOUND, 404, "There is no such object"),
     "ALREADY_EXISTS": Reason(grpc.StatusCode.ALREADY_EXISTS, 409, "The object exists already"),
@@ -71,6 +75,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "DEADLINE_EXCEEDED": Reason(grpc.StatusCode.DEADLINE_EXCEEDED, 504, "The time allowed has passed"),
     "CANCELLED": Reason(grpc.StatusCode.CANCELLED, 499, "The caller went away"),
     "MODEL_INVALID": Reason(grpc.StatusCode.FAILED_PRECONDITION, 500, "A model file is missing or was changed"),
+    "TEMPLATE_UNREADABLE": Reason(grpc.StatusCode.FAILED_PRECONDITION, 500, "A biometric template cannot be decrypted"),
     "ISSUER_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The token issuer's keys cannot be had"),
     "STORE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The object store cannot be reached"),
     "DATABASE_UNAVAILABLE": Reason(grpc.StatusCode.UNAVAILABLE, 503, "The database cannot be reached"),

@@ -1,0 +1,1 @@
+"""Proofs of consent: what a person must do, and what is kept of it."""
