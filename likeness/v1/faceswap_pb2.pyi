@@ -97,25 +97,41 @@ class Box(_message.Message):
     height: float
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
 
+class Pose(_message.Message):
+    __slots__ = ("yaw_degrees", "pitch_degrees", "roll_degrees")
+    YAW_DEGREES_FIELD_NUMBER: _ClassVar[int]
+    PITCH_DEGREES_FIELD_NUMBER: _ClassVar[int]
+    ROLL_DEGREES_FIELD_NUMBER: _ClassVar[int]
+    yaw_degrees: float
+    pitch_degrees: float
+    roll_degrees: float
+    def __init__(self, yaw_degrees: _Optional[float] = ..., pitch_degrees: _Optional[float] = ..., roll_degrees: _Optional[float] = ...) -> None: ...
+
 class Face(_message.Message):
-    __slots__ = ("box", "score", "keypoints", "descriptor")
+    __slots__ = ("box", "score", "keypoints", "descriptor", "pose", "mesh")
     BOX_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
+    POSE_FIELD_NUMBER: _ClassVar[int]
+    MESH_FIELD_NUMBER: _ClassVar[int]
     box: Box
     score: float
     keypoints: _containers.RepeatedCompositeFieldContainer[Point]
     descriptor: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, box: _Optional[_Union[Box, _Mapping]] = ..., score: _Optional[float] = ..., keypoints: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., descriptor: _Optional[_Iterable[float]] = ...) -> None: ...
+    pose: Pose
+    mesh: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, box: _Optional[_Union[Box, _Mapping]] = ..., score: _Optional[float] = ..., keypoints: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., descriptor: _Optional[_Iterable[float]] = ..., pose: _Optional[_Union[Pose, _Mapping]] = ..., mesh: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class DetectFacesRequest(_message.Message):
-    __slots__ = ("picture", "with_descriptors")
+    __slots__ = ("picture", "with_descriptors", "with_pose")
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     WITH_DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
+    WITH_POSE_FIELD_NUMBER: _ClassVar[int]
     picture: Picture
     with_descriptors: bool
-    def __init__(self, picture: _Optional[_Union[Picture, _Mapping]] = ..., with_descriptors: _Optional[bool] = ...) -> None: ...
+    with_pose: bool
+    def __init__(self, picture: _Optional[_Union[Picture, _Mapping]] = ..., with_descriptors: _Optional[bool] = ..., with_pose: _Optional[bool] = ...) -> None: ...
 
 class DetectFacesResponse(_message.Message):
     __slots__ = ("width_px", "height_px", "faces")

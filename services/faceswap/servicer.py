@@ -19,6 +19,7 @@ from services.faceswap.finder import Face
 from services.faceswap.kept import Kept, array_bytes
 from services.faceswap.live_call import LiveCall, LiveLimits
 from services.faceswap.planes import warm_planes
+from services.faceswap.pose import head_angles
 from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, check_destination, read_format, read_look
 from services.faceswap.segment_call import SegmentCall
 from services.faceswap.selection import Person
@@ -74,6 +75,12 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             message = _face_message(face)
             if request.with_descriptors:
                 message.descriptor.extend(swapper.descriptor(picture, face).tolist())
+            if request.with_pose:
+                angles = head_angles(face.mesh.points)
+                message.pose.yaw_degrees = angles.yaw
+                message.pose.pitch_degrees = angles.pitch
+                message.pose.roll_degrees = angles.roll
+                message.mesh.extend(face.mesh.points.ravel().tolist())
             response.faces.append(message)
         return response
 

@@ -1,8 +1,8 @@
 """Biometric templates at rest: AES-256-GCM over the vector, bound to the record that it belongs to.
 
-The form is one byte of version, a random 96-bit nonce, then ciphertext and tag (NIST SP 800-38D). What is bound with it,
-the context, is not stored: a template copied into another record does not open there. Random nonces allow 2^32 templates
-under one key, far beyond what a table holds.
+The form is one byte of version, a random 96-bit nonce, then ciphertext and tag (NIST SP 800-38D). The context that is
+bound with it is not stored: a template copied into another record does not open there. Random nonces allow 2^32
+templates under one key, far beyond what a table holds.
 """
 
 from __future__ import annotations
