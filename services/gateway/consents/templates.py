@@ -24,6 +24,11 @@ FLOAT_BYTES: Final = 4
 VERSION: Final = b"\x01"
 
 
+def context_of(record_id: str, subject: str) -> str:
+    """What the template of a record is bound to."""
+    return f"{record_id} {subject}"
+
+
 def seal(key: bytes, vector: NDArray[np.float32], context: str) -> bytes:
     """Encrypts a vector (n,) under a key of 32 bytes; `context` names the record and the subject.
 
