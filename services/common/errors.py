@@ -62,6 +62,9 @@ REASONS: Final[Mapping[str, Reason]] = {
     "SAFETY_REFUSED": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The safety classifier refuses this picture"),
     "PROOF_UNUSABLE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof does not show what it must"),
     "PROOF_TASK_FAILED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The task was not done as it was set"),
+    "PROOF_SPLICED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof is not one take of one person"),
+    "PROOF_REPLAYED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof was used before"),
+    "PROOF_SYNTHETIC": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof was made by a machine"),
     "PROOF_NOT_LIVE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof shows no live person"),
     "CONSENT_FACE_MISMATCH": Reason(
         grpc.StatusCode.PERMISSION_DENIED, 403, "The pictures are not of the person who consented"
