@@ -158,11 +158,24 @@ class GatewaySettings(CommonSettings):
         default=False, description="Webhooks may go to this machine itself, also without TLS; for development."
     )
     live_sessions: int = Field(default=4, ge=0, description="Live swaps at the same time in each process; 0: none.")
+    consent_policy: str = Field(
+        default="",
+        description="File (YAML or JSON) that says which consents are enough for what, or the JSON itself; empty: "
+        "built-in.",
+    )
+    challenge_ttl_s: int = Field(
+        default=600, ge=30, le=3600, description="So long a person has for the phrase or the turns they are asked for."
+    )
     consent_interval_s: float = Field(default=2.0, gt=0, description="How often running work looks at its consents.")
     complete_below_characters: int = Field(
         default=120,
         ge=0,
         description="Shorter inputs are finished before they are sent, unless streaming is asked for.",
+    )
+    c2pa_sign: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+        description="module:function that signs manifests with a key kept elsewhere; c2pa.pem then holds certificates.",
     )
     calibrate: bool = Field(default=True, description="Find the formant warp of a voice when it is enrolled.")
     calibration_threads: int = Field(default=2, ge=1)
