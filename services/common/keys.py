@@ -7,6 +7,7 @@
 | `grant.pem` | Ed25519 private key: signs grants | gateway, worker |
 | `grants/*.pem` | public keys, or certificates with them, whose grants stages take | stages |
 | `receipts.pem` | Ed25519 private key: signs consent receipts and audit anchors | gateway, worker |
+| `c2pa.pem` | private key and certificates of who signs C2PA manifests | gateway, worker |
 
 Keys are PEM (PKCS #8, SubjectPublicKeyInfo, X.509). Whoever lacks a file that it needs refuses to start.
 """
@@ -24,11 +25,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from services.common.c2pa_certificate import make_development_certificate
+
 MARK: Final = "mark.key"
 TEMPLATES: Final = "templates.key"
 GRANT: Final = "grant.pem"
 TRUSTED: Final = "grants"
 RECEIPTS: Final = "receipts.pem"
+C2PA: Final = "c2pa.pem"
 SECRET_BYTES: Final = 32
 
 
@@ -44,6 +48,7 @@ class Keys:
     templates: bytes
     grant: Ed25519PrivateKey
     receipts: Ed25519PrivateKey
+    c2pa: bytes  # PEM
 
 
 def make_keys(folder: Path) -> list[str]:
@@ -56,6 +61,7 @@ def make_keys(folder: Path) -> list[str]:
         TEMPLATES: _new_secret,
         GRANT: _new_private_key,
         RECEIPTS: _new_private_key,
+        C2PA: make_development_certificate,
     }
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = [
@@ -82,6 +88,7 @@ def load_keys(folder: Path) -> Keys:
         templates=load_secret(folder / TEMPLATES),
         grant=load_private_key(folder / GRANT),
         receipts=load_private_key(folder / RECEIPTS),
+        c2pa=_read(folder / C2PA),
     )
 
 

@@ -103,16 +103,27 @@ def delete_job(gateway: Gateway, tenant: str, job_id: str) -> None:
 
 
 def forget_media(session: Session, ids: Iterable[str]) -> list[str]:
-    """Deletes records of files, and every mention of them in jobs and uploads; the keys of what is to be deleted once
-    the transaction is committed."""
+    """Deletes records of files, of the manifests beside them, and every mention of them in jobs and uploads; the keys
+    of what is to be deleted once the transaction is committed."""
     keys: list[str] = []
-    for some in _chunks(list(dict.fromkeys(ids))):
+    wanted = list(dict.fromkeys(ids))
+    for some in _chunks([*wanted, *_manifests_beside(session, wanted)]):
         session.execute(update(Job).where(Job.media_id.in_(some)).values(media_id=None))
         session.execute(update(Job).where(Job.target_media_id.in_(some)).values(target_media_id=None))
         session.execute(delete(Upload).where(Upload.media_id.in_(some)))
         keys += session.scalars(select(Media.key).where(Media.id.in_(some)))
         session.execute(delete(Media).where(Media.id.in_(some)))
     return keys
+
+
+def _manifests_beside(session: Session, ids: Sequence[str]) -> list[str]:
+    """Ids of the manifests of those files that jobs made."""
+    found: list[str] = []
+    for some in _chunks(ids):
+        jobs = select(Media.job_id).where(Media.id.in_(some), Media.purpose != "manifest", Media.job_id.is_not(None))
+        beside = Media.job_id.in_(jobs), Media.purpose == "manifest", Media.id.not_in(some)
+        found += session.scalars(select(Media.id).where(*beside))
+    return [media_id for media_id in dict.fromkeys(found) if media_id not in ids]
 
 
 def mentions(column: Any, record_id: str) -> ColumnElement[bool]:

@@ -27,6 +27,7 @@ Purpose = Literal[
     "batch_input",
     "batch_result",
     "upload",
+    "manifest",
 ]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
 KEPT_WITH_LIKENESS: Final = ("voice_sample", "face_picture")  # deleted with their voice or face, not by age
@@ -50,6 +51,7 @@ _SUFFIXES: Final = {
     "video/webm": "webm",
     "video/x-matroska": "mkv",
     "application/jsonl": "jsonl",
+    "application/c2pa": "c2pa",
 }
 
 

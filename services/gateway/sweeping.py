@@ -116,10 +116,14 @@ def sweep_orphans(gateway: Gateway, now: datetime | None = None) -> int:
 
 def _sweep_unclaimed(gateway: Gateway, before: datetime) -> int:
     """Deletes results that their job does not have: it was called off when they were there already."""
-    claims = Job.state.in_(NOT_ENDED) | (Job.media_id == Media.id)
+    is_manifest = (Media.purpose == "manifest") & (Job.state == "succeeded")  # of what need not be kept itself
+    claims = Job.state.in_(NOT_ENDED) | (Job.media_id == Media.id) | is_manifest
     claimed = select(Job.id).where(Job.id == Media.job_id, claims).exists()
     unclaimed = select(Media.id).where(
-        Media.purpose.in_(("swap", "speech")), Media.job_id.is_not(None), Media.created_at <= before, ~claimed
+        Media.purpose.in_(("swap", "speech", "manifest")),
+        Media.job_id.is_not(None),
+        Media.created_at <= before,
+        ~claimed,
     )
     with gateway.database.session() as session:
         keys = forget_media(session, session.scalars(unclaimed.limit(AT_ONCE)).all())

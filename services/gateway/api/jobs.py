@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIBlueprint
+from flask import Response
 from pydantic import Field
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
@@ -20,6 +21,7 @@ from services.gateway.api.fields import (
     page_out,
 )
 from services.gateway.api.job_views import JobOut, show_job
+from services.gateway.api.manifests import MANIFEST_RESPONSES, manifest_response
 from services.gateway.api.reasons import fails_with
 from services.gateway.db import Job, find, get_page
 from services.gateway.deletion import delete_job
@@ -87,6 +89,22 @@ def get_job(job_id: str) -> JobOut:
     with current_gateway().database.session() as session:
         job = find(session, Job, current_tenant(), job_id, what="job")
         return show_job(job, queue_position(session, job))
+
+
+@bp.get("/<job_id>/manifest")
+@needs("read", "jobs")
+@bp.doc(
+    summary="Get the manifest beside a job's output",
+    description="The signed C2PA manifest of an output whose container has no place for one, or that was streamed: "
+    "then it is there a moment after the last byte. Other outputs carry theirs inside.",
+    operation_id="get_job_manifest",
+    responses=MANIFEST_RESPONSES,
+)
+@fails_with("NOT_FOUND", "STORE_UNAVAILABLE")
+def get_job_manifest(job_id: str) -> Response:
+    with current_gateway().database.session() as session:
+        job = find(session, Job, current_tenant(), job_id, what="job")
+    return manifest_response(job.id, job.id)
 
 
 @bp.delete("/<job_id>")

@@ -21,6 +21,7 @@ from services.gateway.api.fields import (
     page_out,
     unix_seconds,
 )
+from services.gateway.api.manifests import MANIFEST_RESPONSES, manifest_response
 from services.gateway.api.reasons import fails_with
 from services.gateway.api.uploads import SignedQuery, base_url
 from services.gateway.db import Media, find, get_page
@@ -36,7 +37,7 @@ _CONTENT: Final = {
         "audio": ("wav", "mpeg", "flac", "ogg", "aac", "pcm", "mp4"),
         "image": ("png", "jpeg", "webp", "bmp", "gif"),
         "video": ("mp4", "quicktime", "webm", "x-matroska"),
-        "application": ("jsonl",),
+        "application": ("jsonl", "c2pa"),
     }.items()
     for name in names
 }
@@ -128,6 +129,21 @@ def get_media(media_id: str) -> Response:
 @fails_with("NOT_FOUND")
 def get_media_info(media_id: str) -> MediaOut:
     return show_media(_find(media_id))
+
+
+@bp.get("/<media_id>/manifest")
+@needs("read", "media")
+@bp.doc(
+    summary="Get the manifest beside a file",
+    description="The signed C2PA manifest of an output whose container has no place for one (Ogg, AAC, PCM, WebM), or "
+    "that was sent while it was made. Other outputs carry theirs inside.",
+    operation_id="get_media_manifest",
+    responses=MANIFEST_RESPONSES,
+)
+@fails_with("NOT_FOUND", "STORE_UNAVAILABLE")
+def get_media_manifest(media_id: str) -> Response:
+    media = _find(media_id)
+    return manifest_response(media.job_id, media.id)
 
 
 @bp.post("/<media_id>/url")
