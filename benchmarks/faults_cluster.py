@@ -21,6 +21,8 @@ from typing import Any, Final
 
 import httpx
 
+from services.common.keys import make_keys
+
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 STAGES: Final = ("encoder", "synthesizer", "vocoder", "faceswap")
 WORKERS: Final = ("worker-a", "worker-b")
@@ -208,6 +210,7 @@ class Cluster:
             **settings,
         }
         environment = {f"LIKENESS_{name.upper()}": str(value) for name, value in values.items()}
+        make_keys(self.data_dir / "keys")
         for stage in STAGES:
             command = [*_python("tests.contract.gateway_stage_process"), stage, str(ports[stage])]
             self.children[stage] = Child(stage, command, environment, folder)

@@ -72,7 +72,7 @@ class Load:
         request = faceswap_pb2.DetectFacesRequest()
         while not self._stop.is_set():
             try:
-                stages.detect_faces(request, Call.within(30.0, "scale"))
+                stages.detect_faces(request, Call(request_id="scale", expires_at=time.monotonic() + 30.0))
             except LikenessError as error:
                 with self._lock:
                     self.failures.append(f"{error.reason}: {_cause(error)}")
@@ -175,7 +175,8 @@ def ask_for_segments(target: str) -> None:
     def work() -> None:
         while not stop.is_set():
             try:
-                for _ in stages.swap_segment(faceswap_pb2.SwapSegmentRequest(), Call.within(60.0, "scale")):
+                call = Call(request_id="scale", expires_at=time.monotonic() + 60.0)
+                for _ in stages.swap_segment(faceswap_pb2.SwapSegmentRequest(), call):
                     pass
             except grpc.RpcError:
                 continue

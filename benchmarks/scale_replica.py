@@ -40,6 +40,7 @@ class FixedTimeFaces(faceswap_pb2_grpc.FaceSwapServiceServicer):
 
 def main(host: str, port: str, metrics_port: str, seconds: str, max_connection_age_s: str, concurrency: str) -> int:
     settings = StageSettings(
+        grants="off",
         host=host,
         port=int(port),
         metrics_host=host,

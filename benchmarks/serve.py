@@ -37,6 +37,8 @@ import psutil
 from benchmarks.machine import describe_machine
 from benchmarks.serve_load import Answer, Request, closed_loop, http_request, open_loop, percentile
 from services.common.encode_audio import encode_audio
+from services.common.grants import Grant, GrantSigner, voice_template
+from services.common.keys import load_keys
 from services.common.profile import SpeakerProfile
 from services.gateway.figures import measure_similarity
 from services.gateway.profiles import load_profile
@@ -139,7 +141,7 @@ def _furnish(made: Served) -> None:
 
 def measure_overhead(made: Served, rounds: int) -> dict[str, float]:
     """Speeches over HTTP and directly, in turn."""
-    stages = Stages(made.settings)
+    stages = Stages(made.settings, GrantSigner(load_keys(made.settings.resolved_keys_dir).grant))
     profile = _profile(made)
     direct_ms, http_ms = [], []
     body = {"input": TEXT, "voice": made.voice, "response_format": "wav", "stream": False}
@@ -182,7 +184,8 @@ def _profile(made: Served) -> SpeakerProfile:
 
 
 def _speak_directly(stages: Stages, profile: SpeakerProfile) -> None:
-    call = Call.within(60.0, "benchmark")
+    grant = Grant("speech", "local", (), frozenset({voice_template(profile.embedding)}))
+    call = Call.within(60.0, "benchmark", grant)
     samples = np.concatenate([chunk.samples for chunk in SampleStream(stages, profile, Utterance(TEXT), call)])
     measure_similarity(stages, samples, profile.embedding, call, label="the speech")
 

@@ -28,6 +28,7 @@ from likeness.v1 import (
     vocoder_pb2_grpc,
 )
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ
+from services.common.keys import make_keys
 from services.common.server import StageServer
 from services.common.settings import StageSettings
 from services.common.wire import frames_from_wire, frames_to_wire
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=2)
     parser.add_argument("--queue", type=int, default=32)
     arguments = parser.parse_args()
+    make_keys(arguments.data_dir / "keys")
     settings = StageSettings(
         data_dir=arguments.data_dir,
         max_concurrency=arguments.concurrency,

@@ -32,7 +32,7 @@ def start_stage() -> Iterator[StartStage]:
     def start(servicer: Any, service_name: str, add_to_server: Any, descriptor: Any, **options: Any) -> StageServer:
         load = options.pop("load", True)
         settings = options.pop("settings", None) or StageSettings(
-            **{"port": 0, "metrics_port": 0, "drain_wait_s": 0.0, "drain_grace_s": 2.0, **options}
+            **{"port": 0, "metrics_port": 0, "grants": "off", "drain_wait_s": 0.0, "drain_grace_s": 2.0, **options}
         )
         server = StageServer(
             settings, service_name=service_name, servicer=servicer, add_to_server=add_to_server, descriptor=descriptor

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from likeness._stack.ports import DEFAULT_METRICS_PORTS, DEFAULT_STAGE_PORTS, choose_ports
 from likeness._stack.process import ServerSpec
+from services.common.keys import make_keys
 
 LOOPBACK: Final = "127.0.0.1"
 GATEWAY: Final = "gateway"
@@ -28,7 +30,7 @@ def local_servers(
     prefer_default_ports: bool = True,
     environment: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[ServerSpec]:
-    """Four stages, then the worker, then the gateway.
+    """Four stages, then the worker, then the gateway; their keys are made where LIKENESS_KEYS_DIR names none.
 
     Args:
         data_dir: database, media and logs; shared by all servers.
@@ -36,6 +38,8 @@ def local_servers(
         prefer_default_ports: stages take their documented ports while those are free.
         environment: further LIKENESS_* settings, by server name.
     """
+    if not os.environ.get("LIKENESS_KEYS_DIR"):
+        make_keys(data_dir / "keys")
     extra = environment or {}
     ports = choose_ports(DEFAULT_STAGE_PORTS, prefer=prefer_default_ports)
     metrics_ports = choose_ports(DEFAULT_METRICS_PORTS, prefer=prefer_default_ports)

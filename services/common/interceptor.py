@@ -1,7 +1,7 @@
 """What every RPC of a stage passes through, whichever of the four kinds it is.
 
-In this order: request id, readiness, deadline, admission; then the servicer; then errors, metrics and the log line.
-A servicer raises LikenessError and otherwise knows nothing of gRPC.
+In this order: request id, readiness, deadline, grant, admission; then the servicer; then errors, metrics and the log
+line. A servicer raises LikenessError and otherwise knows nothing of gRPC.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import grpc
 from services.common.admission import Admission
 from services.common.deadlines import Deadline, use_deadline
 from services.common.errors import LikenessError
+from services.common.grants import METADATA_KEY, GrantVerifier, use_grant
 from services.common.logs import REQUEST_ID_KEY, accept_request_id, request_id_var
 from services.common.metrics import request_seconds, requests_total
 from services.common.rpc_status import abort_with
@@ -49,12 +50,20 @@ class Gate:
 class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Wraps the methods of one service; health and reflection pass untouched."""
 
-    def __init__(self, service: str, admission: Admission, gate: Gate, default_deadline_s: float) -> None:
+    def __init__(
+        self,
+        service: str,
+        admission: Admission,
+        gate: Gate,
+        default_deadline_s: float,
+        verifier: GrantVerifier | None = None,
+    ) -> None:
         self._service = service
         self._prefix = f"/{service}/"
         self._admission = admission
         self._gate = gate
         self._default_deadline_s = default_deadline_s
+        self._verifier = verifier
 
     def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
         handler = continuation(handler_call_details)
@@ -110,7 +119,9 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         deadline = self._deadline(context)
         try:
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-            with self._admitted(deadline, context), use_deadline(deadline):
+            self._gate.check()
+            grant = None if self._verifier is None else self._verifier.verify(metadata.get(METADATA_KEY, ""), method)
+            with self._admitted(deadline, context), use_deadline(deadline), use_grant(grant):
                 yield deadline
         except GeneratorExit:  # the stream was closed because the caller went away
             code = "CANCELLED"
@@ -142,7 +153,6 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
     @contextmanager
     def _admitted(self, deadline: Deadline, context: Any) -> Iterator[None]:
-        self._gate.check()
         with self._admission.slot(deadline, context.is_active):
             # gRPC ends calls that carry a deadline. A caller without one must not hold a slot for ever either.
             timer = threading.Timer(max(0.0, deadline.remaining_s()) + _CANCEL_SLACK_S, context.cancel)

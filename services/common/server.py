@@ -23,7 +23,9 @@ from grpc_reflection.v1alpha import reflection
 
 from services.common.admission import Admission
 from services.common.errors import LikenessError
+from services.common.grants import GrantVerifier
 from services.common.interceptor import Gate, StageInterceptor
+from services.common.keys import TRUSTED, KeysError
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer, StageMetrics
 from services.common.settings import StageSettings
@@ -65,6 +67,8 @@ def _server_options(settings: StageSettings) -> list[tuple[str, int]]:
 class StageServer:
     """A stage's server, in this process: `start`, `load`, and `drain` at the end.
 
+    Raises KeysError when grants are required and there is no public key to verify them with.
+
     Args:
         service_name: the service in its proto, with or without the package, such as "EncoderService".
         add_to_server: the generated `add_XServiceServicer_to_server`.
@@ -99,11 +103,15 @@ class StageServer:
             max_queue_size=settings.max_queue_size,
             metrics=self._stage_metrics,
         )
+        if settings.grants == "off":
+            _log.warning("grants are off: whoever reaches this port may use any voice and face")
+        verifier = None if settings.grants == "off" else GrantVerifier(settings.resolved_keys_dir / TRUSTED)
+        interceptor = StageInterceptor(self.service, self._admission, self._gate, settings.default_deadline_s, verifier)
         workers = settings.max_concurrency + settings.max_queue_size + SPARE_THREADS
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"{self.stage}-rpc")
         self._server = grpc.server(
             self._pool,
-            interceptors=[StageInterceptor(self.service, self._admission, self._gate, settings.default_deadline_s)],
+            interceptors=[interceptor],
             options=_server_options(settings),
         )
         self._health = health.HealthServicer(
@@ -194,9 +202,13 @@ def run_stage(
     stage = service_name.rpartition(".")[2].removesuffix("Service").lower()
     configure_logging(settings.log_level, settings.log_format, stage)
     configure_tracing(settings, stage)
-    server = StageServer(
-        settings, service_name=service_name, servicer=servicer, add_to_server=add_to_server, descriptor=descriptor
-    )
+    try:
+        server = StageServer(
+            settings, service_name=service_name, servicer=servicer, add_to_server=add_to_server, descriptor=descriptor
+        )
+    except KeysError as error:
+        _log.error("cannot verify grants: %s", error)
+        return 1
     try:
         server.start(load=False)
     except (RuntimeError, OSError) as error:

@@ -68,6 +68,10 @@ class CommonSettings(BaseSettings):
 class StageSettings(CommonSettings):
     """What the four model stages have in common; each stage's own class sets the ports."""
 
+    grants: Literal["required", "off"] = Field(
+        default="required",
+        description="required: calls without a grant of a trusted gateway are refused. off: benchmarks of one stage.",
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
     threads: int = Field(default=0, ge=0, description="Compute threads of the model; 0 means all cores.")

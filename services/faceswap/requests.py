@@ -14,6 +14,7 @@ import numpy as np
 from likeness.v1 import faceswap_pb2, types_pb2
 from services.common.decode_picture import PictureFormat, decode_picture
 from services.common.errors import LikenessError
+from services.common.grants import file_template, require_template
 from services.common.store import ObjectStore, read_reference
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import FaceEngine, FaceRegion, Look
@@ -89,6 +90,7 @@ class RequestReader:
                 raise _invalid("options.selection", detail)
             with fields_renamed({"sources[0]": "source"}):
                 data = read_file(self._store, request.source, "source")
+                require_template(file_template(data), field="source")
                 return [self._person([data], Selector(selection), request.options)]
         if request.HasField("source"):
             raise _invalid("source", "Give either a source or assignments, not both.")
@@ -110,6 +112,8 @@ class RequestReader:
                 read_file(self._store, source, f"{field}.sources[{index}]")
                 for index, source in enumerate(assignment.sources)
             ]
+            for index, data in enumerate(files):
+                require_template(file_template(data), field=f"{field}.sources[{index}]")
             selector = self._selector(assignment.faces, f"{field}.faces")
             with fields_below(field, ("sources",)):
                 people.append(self._person(files, selector, options))

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
+from services.common.grants import Grant
 from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Face, Media, find, find_named
@@ -128,6 +129,14 @@ def for_stage(gateway: Gateway, tenant: str, assignments: Sequence[Assignment]) 
     """
     with gateway.database.session() as session:
         return [_message(gateway, session, tenant, assignment) for assignment in assignments]
+
+
+def swap_grant(
+    tenant: str, assignments: Sequence[Assignment], messages: Sequence[faceswap_pb2.FaceAssignment]
+) -> Grant:
+    """For putting these people's faces onto others, and nobody else's."""
+    templates = frozenset(source.media.sha256 for message in messages for source in message.sources)
+    return Grant("swap", tenant, tuple(assignment.face for assignment in assignments), templates)
 
 
 def forget_references(gateway: Gateway, tenant: str, assignments: Sequence[Assignment]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from services.common.grants import GrantSigner
 from services.common.keys import Keys, load_keys, make_keys
 from services.common.store import ObjectStore, open_store
 from services.gateway.db import Database
@@ -12,6 +13,8 @@ from services.gateway.ids import new_id
 from services.gateway.jobs import JobQueue
 from services.gateway.jobs.processes import Presence
 from services.gateway.jobs.tables import prepare_tables
+from services.gateway.provenance.manifests import ManifestSigner
+from services.gateway.provenance.signing_key import load_function, load_signing_key
 from services.gateway.settings import GatewaySettings
 from services.gateway.stages import Stages
 
@@ -22,6 +25,7 @@ class Gateway:
 
     settings: GatewaySettings
     keys: Keys
+    manifests: ManifestSigner
     database: Database
     store: ObjectStore
     stages: Stages
@@ -65,9 +69,10 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
     return Gateway(
         settings,
         keys,
+        ManifestSigner(load_signing_key(keys.c2pa, load_function(settings.c2pa_sign))),
         database,
         open_store(settings),
-        Stages(settings),
+        Stages(settings, GrantSigner(keys.grant)),
         JobQueue(settings, database),
         Presence(database, settings, "gateway", new_id("gateway"), comes_back=True),
         threading.Semaphore(settings.live_sessions),

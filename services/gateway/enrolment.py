@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ from services.common.audio import SAMPLE_RATE_HZ
 from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
+from services.common.grants import Grant, voice_template
 from services.common.wire import profile_from_wire
 from services.gateway.calibration import calibrate
 from services.gateway.consent import require_live_consent
@@ -51,7 +53,7 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
         LikenessError: CONSENT_*, MEDIA_*, SPEECH_TOO_SHORT, ALREADY_EXISTS, and what a stage failed with.
     """
     settings = gateway.settings
-    call = Call.within(settings.enrolment_deadline_s, request_id)
+    expires_at = time.monotonic() + settings.enrolment_deadline_s
     with gateway.database.session() as session:
         consent = require_live_consent(
             session, tenant, order.consent_id, subject="voice", use="speech", field="consent"
@@ -61,9 +63,11 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
     if not order.clips:
         raise LikenessError("INVALID_FIELD", "A recording of the person is needed.", field=order.clips_field)
     samples = join_clips(order.clips, field=order.clips_field)
+    call = Call(request_id, expires_at, grant=Grant("enroll", tenant, (consent.id,)))
     with fields_called({"": order.clips_field, "samples_s16": order.clips_field, "samples": order.clips_field}):
         embedded = gateway.stages.embed(samples, call, label=order.name)
     profile = profile_from_wire(embedded.profile, field="encoder.profile")
+    call = call.for_template(voice_template(profile.embedding))
     calibration = None
     if settings.calibrate:
         rounds = 0 if order.fast else settings.calibration_rounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy import select
 
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
+from services.common.grants import Grant
 from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Face
@@ -46,7 +48,7 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
         LikenessError: CONSENT_*, MEDIA_*, FACE_NOT_FOUND, FACE_MISMATCH when the pictures are not of one person,
             ALREADY_EXISTS, and what the stage failed with.
     """
-    call = Call.within(gateway.settings.enrolment_deadline_s, request_id)
+    expires_at = time.monotonic() + gateway.settings.enrolment_deadline_s
     with gateway.database.session() as session:
         consent = require_live_consent(session, tenant, order.consent_id, subject="face", use="swap", field="consent")
         if order.name and session.scalar(select(Face.id).where(Face.tenant == tenant, Face.name == order.name)):
@@ -54,6 +56,7 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
     if not 1 <= len(order.pictures) <= MAX_PICTURES:
         detail = f"One to {MAX_PICTURES} pictures are taken, got {len(order.pictures)}."
         raise LikenessError("INVALID_FIELD", detail, field=FIELD)
+    call = Call(request_id, expires_at, grant=Grant("enroll", tenant, (consent.id,)))
     found = [_find(gateway, tenant, call, number, order.pictures) for number in range(1, len(order.pictures) + 1)]
     distances = _compare([np.asarray(item.faces[0].descriptor, np.float64) for item in found])
     kinds = [picture_content_type(picture, field=FIELD) for picture in order.pictures]

@@ -23,7 +23,7 @@ from likeness.v1 import faceswap_pb2, types_pb2
 from services.common.errors import LikenessError
 from services.common.film import FilmFormat, FilmInfo, SegmentSpan, join_film, plan_segments, probe_film
 from services.common.store import fetch_reference
-from services.gateway.assignments import Assignment, for_stage
+from services.gateway.assignments import Assignment, for_stage, swap_grant
 from services.gateway.context import Gateway
 from services.gateway.film_progress import FilmProgress
 from services.gateway.jobs.execution import BrokeOffTooOften, Execution
@@ -169,7 +169,9 @@ def _attempt(
         # Of this attempt alone: a replica that was given up may still write to its own.
         destination=types_pb2.MediaReference(bucket=gateway.store.bucket, key=key),
     )
-    running = gateway.stages.swap_segment(request, execution.call(gateway.settings.segment_deadline_s))
+    grant = swap_grant(task.tenant, task.assignments, people)
+    call = execution.call(gateway.settings.segment_deadline_s, grant=grant)
+    running = gateway.stages.swap_segment(request, call)
     has_begun = False
     try:
         with execution.halt.cancelling(running):

@@ -14,7 +14,7 @@ import numpy as np
 
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
-from services.gateway.assignments import Assignment, for_stage
+from services.gateway.assignments import Assignment, for_stage, swap_grant
 from services.gateway.context import Gateway
 from services.gateway.halting import Halt
 from services.gateway.jobs import report_progress
@@ -128,7 +128,8 @@ def run_live(
             figures.counts[str(header.outcome)] += 1
             send(pack_frame(header, encoded))
 
-    running = gateway.stages.swap_live(slot.requests(setup), Call.within(MAX_SESSION_S, request_id))
+    call = Call.within(MAX_SESSION_S, request_id, swap_grant(tenant, order.assignments, setup.assignments))
+    running = gateway.stages.swap_live(slot.requests(setup), call)
     answers = threading.Thread(
         target=_hand_on, args=(gateway, running, answer, figures, halt), name="live-answers", daemon=True
     )

@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
+from services.common.grants import Grant, voice_template
 from services.common.profile import SpeakerProfile
 from services.gateway.db import Voice
 
@@ -28,6 +29,11 @@ def load_profile(voice: Voice) -> SpeakerProfile:
             _loaded.clear()
         _loaded[key] = profile
     return profile
+
+
+def speech_grant(voice: Voice, profile: SpeakerProfile) -> Grant:
+    """For speech in that voice, and in no other."""
+    return Grant("speech", voice.tenant, (voice.id,), frozenset({voice_template(profile.embedding)}))
 
 
 def voice_similarity(voice: Voice) -> float | None:

@@ -22,7 +22,7 @@ from services.gateway.jobs import JobState, QueueOptions, end_job, start_job
 from services.gateway.jobs.records import PLAIN
 from services.gateway.media import publish, withdraw
 from services.gateway.observations import observe_speech
-from services.gateway.profiles import load_profile, voice_similarity
+from services.gateway.profiles import load_profile, speech_grant, voice_similarity
 from services.gateway.stages import Call, fields_called, until
 from services.gateway.synthesis import SampleStream, Utterance
 
@@ -210,13 +210,15 @@ def begin_speech(
             owner=gateway.process_id,
             options=options,
         )
+    profile = load_profile(voice)
+    expires_at = until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)
     return Speech(
         gateway=gateway,
-        call=Call(request_id, until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)),
+        call=Call(request_id, expires_at, grant=speech_grant(voice, profile)),
         tenant=tenant,
         job_id=job.id,
         order=order,
-        profile=load_profile(voice),
+        profile=profile,
         voice_similarity=voice_similarity(voice),
         started_at=started_at,
     )

@@ -27,7 +27,7 @@ from services.gateway.jobs.records import PLAIN
 from services.gateway.jobs.results import publish_result, store_result, work_prefix
 from services.gateway.jobs.steps import run_parallel, run_step
 from services.gateway.observations import observe_speech
-from services.gateway.profiles import load_profile
+from services.gateway.profiles import load_profile, speech_grant
 from services.gateway.speech import HTTP_NAMES, SpeechOrder
 from services.gateway.stages import fields_called
 from services.gateway.synthesis import SampleStream, Utterance
@@ -118,7 +118,8 @@ def live_voice(gateway: Gateway, job: Job) -> Voice:
 def speak_chunk(execution: Execution, job: Job, number: int, text: str) -> dict[str, Any]:
     """Says one chunk and keeps its samples, 16-bit at 16 kHz, under the hash of what they are made of."""
     gateway = execution.gateway
-    profile = load_profile(live_voice(gateway, job))
+    voice = live_voice(gateway, job)
+    profile = load_profile(voice)
     utterance = replace(utterance_of(job), text=text)
     made_of = json.dumps([asdict(utterance), profile.to_json()], sort_keys=True)
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
@@ -126,7 +127,7 @@ def speak_chunk(execution: Execution, job: Job, number: int, text: str) -> dict[
     kept = _kept_chunk(gateway, key)
     if kept is not None:
         return kept
-    call = execution.call(gateway.settings.speech_deadline_s)
+    call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile))
     stream = SampleStream(gateway.stages, profile, utterance, call)
     try:
         with execution.halt.cancelling(stream):
@@ -179,10 +180,11 @@ def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str) -
         vocoder=engine,
         models=model_versions(gateway.settings.models_dir, engine),
     )
-    enrolled = load_profile(live_voice(gateway, job)).embedding
+    voice = live_voice(gateway, job)
+    profile = load_profile(voice)
     try:
-        call = execution.call(gateway.settings.speech_deadline_s)
-        similarity = measure_similarity(gateway.stages, samples, enrolled, call, label="the speech")
+        call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile))
+        similarity = measure_similarity(gateway.stages, samples, profile.embedding, call, label="the speech")
         figures.speaker_similarity = round(similarity, 5)
     except LikenessError as error:
         execution.halt.check()

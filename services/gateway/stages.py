@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NoReturn
 
@@ -27,6 +27,7 @@ from likeness.v1 import (
 from services.common.audio import FloatArray
 from services.common.client import call_metadata, open_channel, raise_from_rpc
 from services.common.errors import LikenessError
+from services.common.grants import METADATA_KEY, Grant, GrantSigner
 from services.common.tracing import traceparent_var
 from services.common.wire import chunked, samples_to_s16
 from services.gateway.halting import Halt
@@ -43,15 +44,28 @@ SERVICE_NAMES: Final[dict[StageName, str]] = {
 
 @dataclass(frozen=True)
 class Call:
-    """On whose behalf stages are called, and until when (on the monotonic clock); `trace` is a W3C traceparent."""
+    """On whose behalf stages are called, and until when (on the monotonic clock); `trace` is a W3C traceparent.
+
+    Stages refuse calls without a grant; each call signs its own, which is valid for a minute.
+    """
 
     request_id: str
     expires_at: float
     trace: str = field(default_factory=traceparent_var.get)
+    grant: Grant | None = None
 
     @classmethod
-    def within(cls, seconds: float, request_id: str) -> Call:
-        return cls(request_id, time.monotonic() + seconds)
+    def within(cls, seconds: float, request_id: str, grant: Grant) -> Call:
+        return cls(request_id, time.monotonic() + seconds, grant=grant)
+
+    def granting(self, grant: Grant) -> Call:
+        return replace(self, grant=grant)
+
+    def for_template(self, *templates: str) -> Call:
+        """The same call for these templates alone. Raises ValueError when it has no grant."""
+        if self.grant is None:
+            raise ValueError("a call without a grant")
+        return replace(self, grant=replace(self.grant, templates=frozenset(templates)))
 
     def remaining_s(self) -> float:
         """Raises LikenessError DEADLINE_EXCEEDED when nothing remains."""
@@ -71,7 +85,8 @@ def until(expires_at: float, deadline_at: datetime | None) -> float:
 class Stages:
     """Channels and stubs of the four stages."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, signer: GrantSigner | None = None) -> None:
+        self._signer = signer
         self.targets: dict[StageName, str] = {
             "encoder": settings.encoder_target,
             "synthesizer": settings.synthesizer_target,
@@ -113,6 +128,12 @@ class Stages:
         try:
             raise_from_rpc(error, stage=stage)
         except LikenessError as told:
+            if told.reason in ("GRANT_REQUIRED", "GRANT_INVALID", "GRANT_MISMATCH"):
+                detail = (
+                    f"The {stage} at {self.targets[stage]} refuses this gateway: {told.detail} Its keys folder must "
+                    "hold the gateway's public key, and both clocks must agree."
+                )
+                return LikenessError("GRANT_REFUSED", detail)
             if told.reason != "STAGE_UNAVAILABLE":
                 return told
             return LikenessError(
@@ -135,23 +156,23 @@ class Stages:
 
         stub = encoder_pb2_grpc.EncoderServiceStub(self.channel("encoder"))  # type: ignore[no-untyped-call]
         with self.told("encoder"):
-            response: encoder_pb2.EmbedSpeechResponse = stub.EmbedSpeech(requests(), **_options(call))
+            response: encoder_pb2.EmbedSpeechResponse = stub.EmbedSpeech(requests(), **self._options(call))
         return response
 
     def synthesize(self, request: synthesizer_pb2.SynthesizeMelRequest, call: Call) -> Any:
         """The running call: iterate it for responses, or cancel it. Its RpcErrors are the caller's to turn."""
         stub = synthesizer_pb2_grpc.SynthesizerServiceStub(self.channel("synthesizer"))  # type: ignore[no-untyped-call]
-        return stub.SynthesizeMel(request, **_options(call))
+        return stub.SynthesizeMel(request, **self._options(call))
 
     def vocode(self, requests: Iterator[vocoder_pb2.SynthesizeWaveformRequest], call: Call) -> Any:
         """The running call, like `synthesize`. The requests are read by gRPC's own thread."""
         stub = vocoder_pb2_grpc.VocoderServiceStub(self.channel("vocoder"))  # type: ignore[no-untyped-call]
-        return stub.SynthesizeWaveform(requests, **_options(call))
+        return stub.SynthesizeWaveform(requests, **self._options(call))
 
     def detect_faces(self, request: faceswap_pb2.DetectFacesRequest, call: Call) -> faceswap_pb2.DetectFacesResponse:
         stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
         with self.told("faceswap"):
-            response: faceswap_pb2.DetectFacesResponse = stub.DetectFaces(request, **_options(call))
+            response: faceswap_pb2.DetectFacesResponse = stub.DetectFaces(request, **self._options(call))
         return response
 
     def swap_picture(
@@ -160,7 +181,7 @@ class Stages:
         """Cancelled when the work is stopped."""
         stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
         with self.told("faceswap"):
-            running = stub.SwapPicture.future(request, **_options(call))
+            running = stub.SwapPicture.future(request, **self._options(call))
             try:
                 with halt.cancelling(running):
                     response: faceswap_pb2.SwapPictureResponse = running.result()
@@ -172,12 +193,18 @@ class Stages:
     def swap_segment(self, request: faceswap_pb2.SwapSegmentRequest, call: Call) -> Any:
         """The running call, like `synthesize`."""
         stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
-        return stub.SwapSegment(request, **_options(call))
+        return stub.SwapSegment(request, **self._options(call))
 
     def swap_live(self, requests: Iterator[faceswap_pb2.SwapLiveRequest], call: Call) -> Any:
         """The running call, like `vocode`."""
         stub = faceswap_pb2_grpc.FaceSwapServiceStub(self.channel("faceswap"))  # type: ignore[no-untyped-call]
-        return stub.SwapLive(requests, **_options(call))
+        return stub.SwapLive(requests, **self._options(call))
+
+    def _options(self, call: Call) -> dict[str, Any]:
+        metadata = call_metadata(call.request_id, call.trace)
+        if call.grant is not None and self._signer is not None:
+            metadata += ((METADATA_KEY, self._signer.sign(call.grant)),)
+        return {"timeout": call.remaining_s(), "metadata": metadata}
 
     def check(self, stage: StageName, deadline_s: float) -> str | None:
         """None when the stage serves with its model loaded, else what is wrong."""
@@ -210,7 +237,3 @@ def fields_called(names: Mapping[str, str]) -> Iterator[None]:
         if name is None:
             raise
         raise LikenessError(error.reason, error.detail, field=name, retry_after_s=error.retry_after_s) from error
-
-
-def _options(call: Call) -> dict[str, Any]:
-    return {"timeout": call.remaining_s(), "metadata": call_metadata(call.request_id, call.trace)}

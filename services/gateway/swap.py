@@ -9,7 +9,7 @@ from typing import Any
 
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
-from services.gateway.assignments import Assignment, AssignmentOrder, assign, for_stage, forget_references
+from services.gateway.assignments import Assignment, AssignmentOrder, assign, for_stage, forget_references, swap_grant
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
 from services.gateway.halting import Halt
@@ -147,6 +147,7 @@ def call_swap(
             options=painting.message(picture_format),
             destination=destination,
         )
+        call = call.granting(swap_grant(tenant, assignments, people))
         response = gateway.stages.swap_picture(request, call, halt)
         return picture_bytes(gateway, response.result), response
 

@@ -10,6 +10,7 @@ import grpc
 from likeness.v1 import synthesizer_pb2, synthesizer_pb2_grpc
 from services.common.audio import FRAMES_PER_SECOND
 from services.common.errors import LikenessError
+from services.common.grants import require_template, voice_template
 from services.common.metrics import StageMetrics
 from services.common.models import Registry
 from services.common.settings import StageSettings
@@ -47,6 +48,7 @@ class SynthesizerServicer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
         if self._synthesizer is None:
             raise LikenessError("MODEL_LOADING", "The synthesizer is still loading its model.", retry_after_s=1.0)
         speaker = profile_from_wire(request.speaker, field="speaker")
+        require_template(voice_template(speaker.embedding), field="speaker.embedding")
         options = SpeechOptions(
             speed=request.speed or 1.0,
             pitch_shift_semitones=request.pitch_shift_semitones,

@@ -27,7 +27,8 @@ TIMEOUT_S = 120.0
 
 @contextmanager
 def face_stage(settings: FaceSwapSettings) -> Iterator[tuple[Any, StageServer]]:
-    """A stub, and the server behind it."""
+    """A stub, and the server behind it, which wants no grants."""
+    settings = settings.model_copy(update={"grants": "off"})
     server = StageServer(
         settings,
         service_name="FaceSwapService",

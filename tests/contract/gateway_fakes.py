@@ -29,6 +29,7 @@ from likeness.v1 import (
 )
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ, FloatArray
 from services.common.errors import LikenessError
+from services.common.keys import make_keys
 from services.common.server import StageServer
 from services.common.settings import StageSettings
 from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
@@ -161,6 +162,7 @@ class FakeStages:
     def __init__(self, data_dir: Path, *, store: dict[str, Any] | None = None, **synthesizer_settings: Any) -> None:
         common: dict[str, Any] = {"data_dir": data_dir, "drain_wait_s": 0.0, "drain_grace_s": 0.2, "log_level": "error"}
         common |= store or {}
+        make_keys(data_dir / "keys")
         settings = StageSettings(**{"max_concurrency": 8, **common})
         narrow = StageSettings(**{"max_concurrency": 8, **common, **synthesizer_settings})
         self.data_dir = data_dir
@@ -190,7 +192,8 @@ class FakeStages:
     def targets(self, data_dir: Path | None = None) -> dict[str, Any]:
         """Settings of a gateway that is to use these stages and the database of that folder."""
         targets = {f"{name}_target": f"127.0.0.1:{server.port}" for name, server in self.servers.items()}
-        return {**targets, "database_url": database_url(data_dir or self.data_dir)}
+        keys = {"keys_dir": self.data_dir / "keys"}  # whose grants the stages take
+        return {**targets, **keys, "database_url": database_url(data_dir or self.data_dir)}
 
     def stop(self, name: str) -> None:
         self.servers.pop(name).drain()

@@ -39,7 +39,13 @@ OUTSIDE = types_pb2.MediaReference(key="../../etc/passwd", sha256="0" * 64)
 def settings(tmp_path: Path) -> EncoderSettings:
     export(REPOSITORY_ROOT / "models")
     return EncoderSettings(
-        data_dir=tmp_path, models_dir=REPOSITORY_ROOT / "models", port=0, metrics_port=0, threads=1, drain_wait_s=0.0
+        grants="off",
+        data_dir=tmp_path,
+        models_dir=REPOSITORY_ROOT / "models",
+        port=0,
+        metrics_port=0,
+        threads=1,
+        drain_wait_s=0.0,
     )
 
 
@@ -140,7 +146,8 @@ def test_recording_over_ten_minutes_is_refused(stub: Any) -> None:
 
 
 def start_process(tmp_path: Path, **environment: str) -> subprocess.Popen[str]:
-    own = {"LIKENESS_DATA_DIR": str(tmp_path), "LIKENESS_PORT": "0", "LIKENESS_METRICS_PORT": "0", **environment}
+    own = {"LIKENESS_DATA_DIR": str(tmp_path), "LIKENESS_PORT": "0", "LIKENESS_METRICS_PORT": "0"}
+    own |= {"LIKENESS_GRANTS": "off", **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "services.encoder"],
         cwd=REPOSITORY_ROOT,

@@ -32,7 +32,7 @@ def network() -> Network:
 
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Any]:
-    settings = SynthesizerSettings(port=0, metrics_port=0, drain_wait_s=0.0)
+    settings = SynthesizerSettings(port=0, metrics_port=0, drain_wait_s=0.0, grants="off")
     server = StageServer(
         settings,
         service_name="SynthesizerService",

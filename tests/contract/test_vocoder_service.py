@@ -63,8 +63,9 @@ def stage(
 ) -> Callable[..., tuple[Any, StageServer]]:
     def start(**options: Any) -> tuple[Any, StageServer]:
         settings = VocoderSettings(
+            grants="off",
             **{"port": 0, "metrics_port": 0, "models_dir": models_dir, "drain_wait_s": 0.0, "drain_grace_s": 2.0}
-            | options
+            | options,
         )
         server = start_stage(
             VocoderServicer(settings),

@@ -14,6 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.common.errors import LikenessError
+from services.common.grants import Grant
 from services.common.tracing import traceparent_var
 from services.gateway.context import Gateway
 from services.gateway.halting import Halt, HandedOver
@@ -81,12 +82,12 @@ class Execution:
     told_at: float = 0.0
     told_phase: str = ""
 
-    def call(self, limit_s: float | None = None) -> Call:
+    def call(self, limit_s: float | None = None, *, grant: Grant | None = None) -> Call:
         """For calls of stages until the deadline, or until the limit of one attempt."""
         expires_at = self.expires_at
         if limit_s is not None:
             expires_at = min(expires_at, time.monotonic() + limit_s)
-        return Call(self.request_id, expires_at, self.trace)
+        return Call(self.request_id, expires_at, self.trace, grant)
 
     def report(self, progress: dict[str, Any]) -> None:
         """Writes how far the job is, and tells those who watch it at most every `TELL_S` seconds, or of a new phase.

@@ -1,0 +1,210 @@
+"""Grants: what a gateway signs for each call, and a stage verifies before it works.
+
+A grant is a JSON web token (RFC 7519, Ed25519 as in RFC 9864) in the call's metadata. It names what the call is for,
+for which tenant, and whose templates may be used: a stage that is called directly, or with the grant of another person,
+refuses. It is valid for a minute, in which the call must begin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, InvalidKeyIdError, JoseError
+from joserfc.jwk import Key, KeySet, OKPKey
+
+from services.common.audio import FloatArray
+from services.common.errors import LikenessError
+from services.common.keys import KeysError, load_trusted
+
+METADATA_KEY: Final = "likeness-grant"
+ISSUER: Final = "likeness-gateway"
+VALID_S: Final = 60
+LEEWAY_S: Final = 5  # clocks of two machines
+RELOAD_EVERY_S: Final = 10.0
+ALGORITHM: Final = "Ed25519"
+
+# enroll: measure and calibrate a likeness, and check who gives a consent. speech, swap: make something with it.
+Purpose = Literal["enroll", "speech", "swap"]
+# What each method may be called for. A method that is not here takes no grant at all.
+PURPOSES: Final[dict[str, frozenset[Purpose]]] = {
+    "EmbedSpeech": frozenset({"enroll", "speech"}),
+    "SynthesizeMel": frozenset({"enroll", "speech"}),
+    "SynthesizeWaveform": frozenset({"enroll", "speech"}),
+    "DetectFaces": frozenset({"enroll", "swap"}),
+    "SwapPicture": frozenset({"swap"}),
+    "SwapSegment": frozenset({"swap"}),
+    "SwapLive": frozenset({"swap"}),
+}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a call may do.
+
+    Attributes:
+        likenesses: ids of voices or faces; of those to be, the ids of their consents.
+        templates: SHA-256 of each template that may be used, see `voice_template` and `file_template`.
+    """
+
+    purpose: Purpose
+    tenant: str
+    likenesses: tuple[str, ...] = ()
+    templates: frozenset[str] = frozenset()
+
+    def require_template(self, template: str, *, field: str) -> None:
+        """Raises LikenessError GRANT_MISMATCH unless the grant names that template."""
+        if template not in self.templates:
+            detail = "The call's grant is for another person than this one, or for another state of the likeness."
+            raise LikenessError("GRANT_MISMATCH", detail, field=field)
+
+
+class GrantSigner:
+    """Signs grants with a gateway's key."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = _jwk(key)
+        self._header: Final = {"alg": ALGORITHM, "typ": "likeness-grant+jwt", "kid": self._key.thumbprint()}
+
+    def sign(self, grant: Grant, *, valid_s: float = VALID_S) -> str:
+        """The token, valid from now on."""
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "jti": uuid.uuid4().hex,
+            "iat": now,
+            "exp": now + int(valid_s),
+            "purpose": grant.purpose,
+            "tenant": grant.tenant,
+            "likenesses": list(grant.likenesses),
+            "templates": sorted(grant.templates),
+        }
+        return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
+
+
+class GrantVerifier:
+    """Verifies grants with the public keys of a folder, which is read again when its files change."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises KeysError when there is no key."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._seen = _state_of(folder)
+        self._keys = _key_set(load_trusted(folder))
+        self._looked_at = time.monotonic()
+        self._claims = jwt.JWTClaimsRegistry(
+            leeway=LEEWAY_S, iss={"essential": True, "value": ISSUER}, exp={"essential": True}, iat={"essential": True}
+        )
+
+    def verify(self, token: str, method: str) -> Grant:
+        """The grant in a token.
+
+        Args:
+            method: name of the RPC, such as "SynthesizeMel".
+
+        Raises:
+            LikenessError: GRANT_REQUIRED, GRANT_INVALID (forged, expired, of a key that is not trusted),
+                GRANT_MISMATCH (for another method).
+        """
+        if not token:
+            detail = f"This server works only for grants: send one as metadata {METADATA_KEY!r}; POST /v1/grants mints."
+            raise LikenessError("GRANT_REQUIRED", detail)
+        claims = self._verified(token)
+        purpose = claims["purpose"]
+        if purpose not in PURPOSES.get(method, frozenset()):
+            raise LikenessError("GRANT_MISMATCH", f"The grant is for {purpose}, which is not what {method} does.")
+        return Grant(purpose, claims["tenant"], tuple(claims["likenesses"]), frozenset(claims["templates"]))
+
+    def _verified(self, token: str) -> dict[str, Any]:
+        try:
+            decoded = jwt.decode(token, self._current_keys(), algorithms=[ALGORITHM])
+            self._claims.validate(decoded.claims)
+        except InvalidKeyIdError as error:
+            raise LikenessError("GRANT_INVALID", "The grant was signed with a key that is not trusted here.") from error
+        except ExpiredTokenError as error:
+            raise LikenessError("GRANT_INVALID", "The grant has expired.") from error
+        except (JoseError, ValueError, TypeError) as error:
+            raise LikenessError("GRANT_INVALID", "The grant is not one of this installation.") from error
+        if decoded.header.get("typ") != "likeness-grant+jwt":
+            raise LikenessError("GRANT_INVALID", "The token is no grant.")
+        return decoded.claims
+
+    def _current_keys(self) -> KeySet:
+        with self._lock:
+            if time.monotonic() - self._looked_at >= RELOAD_EVERY_S:
+                self._looked_at = time.monotonic()
+                state = _state_of(self._folder)
+                if state != self._seen:
+                    with suppress(KeysError):  # half written: the old keys count until the next look
+                        self._keys, self._seen = _key_set(load_trusted(self._folder)), state
+            return self._keys
+
+
+_current: ContextVar[Grant | None] = ContextVar("likeness_grant")
+
+
+@contextmanager
+def use_grant(grant: Grant | None) -> Iterator[None]:
+    """Makes `grant` that of the request at hand, in this thread; None where grants are not required."""
+    _current.set(grant)
+    yield
+
+
+def require_template(template: str, *, field: str) -> None:
+    """Raises LikenessError GRANT_MISMATCH unless the request at hand may use that template.
+
+    Raises:
+        LookupError: nobody has looked for a grant in this thread.
+    """
+    grant = _current.get()
+    if grant is not None:
+        grant.require_template(template, field=field)
+
+
+def voice_template(embedding: FloatArray | Sequence[float]) -> str:
+    """SHA-256 of a speaker embedding (256,) as little-endian float32."""
+    return hashlib.sha256(np.asarray(embedding, "<f4").tobytes()).hexdigest()
+
+
+def file_template(content: bytes) -> str:
+    """SHA-256 of a picture's file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _jwk(key: Ed25519PrivateKey | Ed25519PublicKey) -> OKPKey:
+    if isinstance(key, Ed25519PrivateKey):
+        return OKPKey.import_key(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+    return OKPKey.import_key(
+        key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def _key_set(keys: list[Ed25519PublicKey]) -> KeySet:
+    found: list[Key] = []
+    for key in keys:
+        jwk = _jwk(key)
+        jwk.ensure_kid()
+        found.append(jwk)
+    return KeySet(found)
+
+
+def _state_of(folder: Path) -> list[tuple[str, int, int]]:
+    """Kubernetes swaps whole folders behind links: times are those of the files themselves."""
+    files = sorted(folder.glob("*.pem")) if folder.is_dir() else []
+    return [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files]
