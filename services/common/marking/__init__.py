@@ -1,4 +1,4 @@
-"""Imperceptible marks: a keyed 32-bit number in sound, pictures and films, found again after what usually befalls them."""
+"""Imperceptible marks: a keyed 32-bit number in sound, pictures and films, found again after all usual treatment."""
 
 from services.common.marking.film import film_carries, find_film_mark
 from services.common.marking.found import MarkFound
