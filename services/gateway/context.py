@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from services.common.grants import GrantSigner
 from services.common.keys import Keys, load_keys, make_keys
 from services.common.store import ObjectStore, open_store
+from services.gateway.auditing import chain_unchained
 from services.gateway.db import Database
 from services.gateway.ids import new_id
 from services.gateway.jobs import JobQueue
@@ -66,6 +67,7 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
     database = Database(settings.resolved_database_url)
     database.migrate()
     prepare_tables(database)
+    chain_unchained(database)
     return Gateway(
         settings,
         keys,

@@ -89,6 +89,7 @@ def describe(error: LikenessError, errors: list[FieldError] | None = None) -> di
 def problem_response(error: LikenessError, errors: list[FieldError] | None = None) -> Response:
     status = error.row.http_status
     problems_total.labels(reason=error.reason).inc()
+    g.problem_reason = error.reason
     response = Response(json.dumps(describe(error, errors)), status=status, content_type=CONTENT_TYPE)
     if status in (429, 503):
         wait_s = DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s

@@ -1,4 +1,7 @@
-"""What was done, by whom, to what: an entry for every request that changes something, also when it failed."""
+"""What was done, by whom, to what: an entry for every request that changes something, also when it failed.
+
+What happens outside of requests, in workers and after the end of an answer, is written by `auditing.records`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,13 @@ from typing import Final
 
 from apiflask import APIFlask
 from flask import Response, current_app, g, request
-from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.accounts.principal import Principal
-from services.gateway.db import AuditEntry
-from services.gateway.db.models import utc_now
-from services.gateway.ids import new_id
+from services.gateway.auditing import append_entry, note
 
 _READING: Final = ("GET", "HEAD", "OPTIONS")
-_MAX_ID: Final = 100
 _log: Final = logging.getLogger(__name__)
-
-_INSERT: Final = insert(AuditEntry)
 
 
 def register_audit(app: APIFlask) -> None:
@@ -27,20 +24,18 @@ def register_audit(app: APIFlask) -> None:
 
 
 def record_action(action: str, object_id: str | None, status: int) -> None:
-    """Writes an entry for what this request did. Raises what SQLAlchemy raises."""
+    """Writes the entry of this request now. Raises what SQLAlchemy raises."""
     principal: Principal = g.principal
-    entry = {
-        "id": new_id("audit"),
-        "tenant": principal.tenant,
-        "created_at": utc_now(),
-        "actor": principal.actor[:_MAX_ID],
-        "action": action[:64],
-        "object_id": None if object_id is None else object_id[:_MAX_ID],
-        "request_id": g.request_id,
-        "status": status,
-    }
-    with current_app.extensions["likeness"].database.engine.begin() as connection:
-        connection.execute(_INSERT, entry)
+    append_entry(
+        current_app.extensions["likeness"].database,
+        tenant=principal.tenant,
+        actor=principal.actor,
+        action=action,
+        object_id=object_id,
+        request_id=g.request_id,
+        status=status,
+        details=g.pop("audit_details", None),
+    )
 
 
 def _write_entry(response: Response) -> Response:
@@ -53,6 +48,8 @@ def _write_entry(response: Response) -> Response:
         or response.status_code == 429
     ):
         return response
+    if response.status_code >= 400 and "problem_reason" in g:
+        note(reason=g.problem_reason)
     try:
         record_action(_operation_id(request.endpoint), _object_id(response), response.status_code)
     except SQLAlchemyError:

@@ -11,6 +11,8 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.common.errors import LikenessError
+from services.gateway.auditing import chain_unchained
+from services.gateway.auditing.kept_anchors import keep_anchor
 from services.gateway.context import Gateway
 from services.gateway.db import Job
 from services.gateway.db.models import utc_now
@@ -26,8 +28,8 @@ _log: Final = logging.getLogger(__name__)
 
 def sweep(gateway: Gateway) -> None:
     """One round; each part a bounded number of things. Several workers may do it at the same time."""
-    parts = (_fail_late, _give_up_retries, _forget_stray_work, _forget_history)
-    for part in (*parts, sweep_jobs, sweep_media, sweep_uploads, sweep_idempotency):
+    parts = (_fail_late, _give_up_retries, _forget_stray_work, _forget_history, _chain_audit)
+    for part in (*parts, sweep_jobs, sweep_media, sweep_uploads, sweep_idempotency, keep_anchor):
         try:
             part(gateway)
         except (SQLAlchemyError, LikenessError) as error:
@@ -83,6 +85,11 @@ def _forget_stray_work(gateway: Gateway) -> None:
         )
         if not keeps:
             forget_quietly(gateway, tenant, job_id)
+
+
+def _chain_audit(gateway: Gateway) -> None:
+    """Entries of gateways of an older version, which know of no chain."""
+    chain_unchained(gateway.database)
 
 
 def _forget_history(gateway: Gateway) -> None:
