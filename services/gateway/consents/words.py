@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-WORDS: Final = tuple(
-    """
+_LISTED: Final = """
 acorn almond anchor antelope apricot artist aspen atlas autumn avenue balcony bamboo banana banjo bathtub
 beaver bedroom bicycle biscuit blanket blossom boulder bracelet broccoli buffalo button cactus calendar camera
 candle carpet ceiling chestnut chicken chimney chocolate cinnamon circus clarinet clover cobweb coconut coffee
@@ -29,5 +28,5 @@ stadium statue strawberry summer sunflower sunday suitcase sweater swimmer teles
 thursday tiger timber tobacco tomato tornado tortoise traffic treasure triangle trumpet tuesday tulip turkey
 turnip turtle twilight umbrella unicorn uniform universe vanilla velvet village vinegar violin volcano waffle
 walnut walrus wednesday window woodpecker yogurt zebra zeppelin
-""".split()
-)
+"""
+WORDS: Final = tuple(_LISTED.split())

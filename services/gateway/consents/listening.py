@@ -1,0 +1,142 @@
+"""Whether a recording is a phrase as it was set: pocketsphinx with a grammar of the phrase.
+
+The grammar has one path: the opening, any sounds at all for the name, every word of the statement, then the drawn words,
+each against `RIVALS` others of the list. A recording that says something else fits no path, and one that says other
+words takes their rivals. "I do not allow" has a way of its own, so that it is never taken for a yes.
+
+What it does not do: it does not check the name (any sounds pass; names are in no dictionary), and it knows English
+only. The acoustic model is the one inside pocketsphinx's package (16 kHz, 5000 senones, BSD).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from services.common.audio import SAMPLE_RATE_HZ, FloatArray
+from services.gateway.consents.phrase import BEFORE_WORDS, OPENING, Phrase
+from services.gateway.consents.words import WORDS
+
+RIVALS: Final = 31
+FRAMES_PER_SECOND: Final = 100  # of pocketsphinx
+PAD_S: Final = 0.2  # of silence, before and after
+CHUNK_S: Final = 0.1  # the recogniser keeps Python's lock while it works on one
+LEVEL: Final = 0.7  # peak of what it hears
+# Narrower than pocketsphinx's defaults: as many words right, in three quarters of the time.
+BEAMS: Final = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
+NEGATED: Final = "not-allow"  # instead of "allow"
+NEGATED_SOUNDS: Final = ("D UW N AA T AH L AW", "D OW N T AH L AW")
+SOUNDS: Final = (
+    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class HeardWord:
+    """A word and when it was said, in seconds of the recording."""
+
+    word: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was made out of a recording.
+
+    Attributes:
+        complete: whether the whole phrase fits, from the opening through the statement to the last word.
+        negated: whether the statement was turned into its opposite.
+        drawn: what was heard in the places of the drawn words.
+        spoken: all words with their times, sounds of the name left out.
+    """
+
+    complete: bool
+    negated: bool
+    drawn: tuple[str, ...]
+    spoken: tuple[HeardWord, ...]
+
+    def right(self, phrase: Phrase) -> int:
+        """How many of the drawn words were heard in their places."""
+        return sum(said == wanted for said, wanted in zip(self.drawn, phrase.words, strict=False))
+
+
+NOTHING: Final = Heard(False, False, (), ())
+
+
+def listen(samples: FloatArray, phrase: Phrase) -> Heard:
+    """Hears 16 kHz mono samples (n,) as that phrase; takes about 0.15 s per second on one core."""
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL", lm=None, **BEAMS)
+    for sound in SOUNDS:
+        decoder.add_word(f"+{sound}+", sound, False)
+    decoder.add_word(NEGATED, NEGATED_SOUNDS[0], False)
+    decoder.add_word(f"{NEGATED}(2)", NEGATED_SOUNDS[1], True)
+    steps = _steps(phrase)
+    decoder.add_fsg("phrase", decoder.create_fsg("phrase", 0, len(steps), _transitions(steps)))
+    decoder.activate_search("phrase")
+    _feed(decoder, samples)
+    if decoder.hyp() is None:
+        return NOTHING
+    spoken = tuple(
+        HeardWord(
+            re.sub(r"\(\d+\)$", "", segment.word),
+            max(segment.start_frame / FRAMES_PER_SECOND - PAD_S, 0.0),
+            max((segment.end_frame + 1) / FRAMES_PER_SECOND - PAD_S, 0.0),
+        )
+        for segment in decoder.seg()
+        if segment.word[0] not in "<[+("
+    )
+    fixed = len(OPENING) + len(phrase.statement_words) + len(BEFORE_WORDS)
+    drawn = tuple(item.word for item in spoken[fixed:])
+    complete = len(drawn) == len(phrase.words)
+    return Heard(complete, any(item.word == NEGATED for item in spoken), drawn, spoken)
+
+
+def _steps(phrase: Phrase) -> list[tuple[str, ...]]:
+    """What may be said one after another."""
+    statement = [(word, NEGATED) if word == "allow" else (word,) for word in phrase.statement_words]
+    if phrase.statement != "consent":  # its own statement is the negation
+        statement = [(word,) for word in phrase.statement_words]
+    drawn = [(word, *_rivals(word, phrase)) for word in phrase.words]
+    return [*((word,) for word in OPENING), (), *statement, *((word,) for word in BEFORE_WORDS), *drawn]
+
+
+def _rivals(word: str, phrase: Phrase) -> list[str]:
+    """Words that compete with one of the phrase; the same for the same phrase, so that a check can be repeated."""
+    seed = " ".join((word, *phrase.words)).encode()
+    others = (other for other in WORDS if other != word)
+    return sorted(others, key=lambda other: hashlib.sha256(seed + other.encode()).digest())[:RIVALS]
+
+
+def _transitions(steps: list[tuple[str, ...]]) -> list[tuple[int, int, float, str]]:
+    found: list[tuple[int, int, float, str]] = []
+    for state, words in enumerate(steps):
+        if words:
+            found += [(state, state + 1, 1 / len(words), word) for word in words]
+        else:  # the name: one sound and more
+            found += [(state, state + 1, 0.5 / len(SOUNDS), f"+{sound}+") for sound in SOUNDS]
+            found += [(state, state, 0.5 / len(SOUNDS), f"+{sound}+") for sound in SOUNDS]
+    return found
+
+
+def _feed(decoder: Any, samples: FloatArray) -> None:
+    """Twice: for the cepstral mean of the whole recording, then to be heard, in pieces."""
+    peak = float(np.abs(samples).max(initial=0.0)) or 1.0
+    pad = np.zeros(round(PAD_S * SAMPLE_RATE_HZ), np.float32)
+    data = (np.concatenate([pad, samples / peak * LEVEL, pad]) * 32767).astype("<i2").tobytes()
+    decoder.start_utt()
+    decoder.process_raw(data, no_search=True, full_utt=True)
+    mean = decoder.get_cmn(False)
+    decoder.end_utt()
+    decoder.set_cmn(mean)
+    decoder.start_utt()
+    step = 2 * round(CHUNK_S * SAMPLE_RATE_HZ)
+    for start in range(0, len(data), step):
+        decoder.process_raw(data[start : start + step], no_search=False, full_utt=False)
+    decoder.end_utt()
