@@ -153,7 +153,7 @@ class _Panel:
         return seen.astype(np.float32)
 
     def frame(self, time_s: float) -> tuple[Picture, FloatArray]:
-        room = _warped(np.asarray(self._room, np.uint8), self._still, self._moved(time_s))
+        room = warped(np.asarray(self._room, np.uint8), self._still, self._moved(time_s))
         picture = cv2.warpAffine(
             room,
             self._camera(time_s),
@@ -184,7 +184,7 @@ class _Panel:
             closing=_blink(time_s, float(self._phases[6])),
         )
         yaw, pitch = TURN_DEG * self._wave(6, 3.1, time_s), 0.7 * TURN_DEG * self._wave(7, 4.1, time_s)
-        turn = _turn(yaw, pitch)
+        turn = turn_about(yaw, pitch)
         return self._pose.inverse().apply((head - NECK) @ turn.T + NECK)
 
 
@@ -194,7 +194,8 @@ def _blink(time_s: float, phase: float) -> float:
     return float(np.sin(np.pi * since_s / 0.2)) if since_s < 0.2 else 0.0
 
 
-def _turn(yaw_deg: float, pitch_deg: float) -> NDArray[np.floating]:
+def turn_about(yaw_deg: float, pitch_deg: float) -> NDArray[np.floating]:
+    """The rotation (3, 3) by degrees about the y axis, and before that about the x axis, of the template's frame."""
     yaw, _ = cv2.Rodrigues(np.array([0.0, np.radians(yaw_deg), 0.0]))
     pitch, _ = cv2.Rodrigues(np.array([np.radians(pitch_deg), 0.0, 0.0]))
     return np.asarray(yaw @ pitch, np.float64)
@@ -215,7 +216,7 @@ def _expression(head: NDArray[np.floating], opening: float, closing: float) -> N
     return move
 
 
-def _warped(picture: Picture, still: NDArray[np.floating], moved: NDArray[np.floating]) -> Picture:
+def warped(picture: Picture, still: NDArray[np.floating], moved: NDArray[np.floating]) -> Picture:
     """The picture with the points `still` brought to `moved`; far from the face nothing moves."""
     low, high = moved[:, :2].min(axis=0), moved[:, :2].max(axis=0)
     size = float((high - low).max())

@@ -184,7 +184,7 @@ def _profile(made: Served) -> SpeakerProfile:
 
 
 def _speak_directly(stages: Stages, profile: SpeakerProfile) -> None:
-    grant = Grant("speech", "local", (), frozenset({voice_template(profile.embedding)}))
+    grant = Grant("speech", "local", (), frozenset({voice_template(profile.embedding)}), mark=1)
     call = Call.within(60.0, "benchmark", grant)
     samples = np.concatenate([chunk.samples for chunk in SampleStream(stages, profile, Utterance(TEXT), call)])
     measure_similarity(stages, samples, profile.embedding, call, label="the speech")

@@ -54,16 +54,16 @@ class StillHead:
 
     def turned(self, yaw: float, pitch: float) -> Picture:
         """The head turned by degrees about the template's y and x axes."""
-        turn = face_film._turn(yaw, pitch)
+        turn = face_film.turn_about(yaw, pitch)
         moved = self._pose.inverse().apply((self._head - face_film.NECK) @ turn.T + face_film.NECK)
-        return face_film._warped(self.picture, self.points, moved)
+        return face_film.warped(self.picture, self.points, moved)
 
     def aslant(self, yaw: float, pitch: float) -> Picture:
         """The picture itself held aslant before the camera, as a print is."""
         height, width = self.picture.shape[:2]
         distance = 2.0 * width
         corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [width / 2, height / 2, 0]
-        seen = corners @ face_film._turn(yaw, pitch).T + [0, 0, distance]
+        seen = corners @ face_film.turn_about(yaw, pitch).T + [0, 0, distance]
         at = seen[:, :2] / seen[:, 2:] * distance + [width / 2, height / 2]
         flat = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
         matrix = cv2.getPerspectiveTransform(flat, at.astype(np.float32))

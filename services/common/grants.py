@@ -36,13 +36,15 @@ LEEWAY_S: Final = 5  # clocks of two machines
 RELOAD_EVERY_S: Final = 10.0
 ALGORITHM: Final = "Ed25519"
 
-# enroll: measure and calibrate a likeness, and check who gives a consent. speech, swap: make something with it.
-Purpose = Literal["enroll", "speech", "swap"]
+# enroll: measure who somebody is. calibrate: what the gateway alone listens to. speech, swap: make something, which
+# the stage marks with the number that the grant names.
+Purpose = Literal["enroll", "calibrate", "speech", "swap"]
+MARKED: Final[frozenset[Purpose]] = frozenset({"speech", "swap"})
 # What each method may be called for. A method that is not here takes no grant at all.
 PURPOSES: Final[dict[str, frozenset[Purpose]]] = {
-    "EmbedSpeech": frozenset({"enroll", "speech"}),
-    "SynthesizeMel": frozenset({"enroll", "speech"}),
-    "SynthesizeWaveform": frozenset({"enroll", "speech"}),
+    "EmbedSpeech": frozenset({"enroll", "calibrate", "speech"}),
+    "SynthesizeMel": frozenset({"calibrate", "speech"}),
+    "SynthesizeWaveform": frozenset({"calibrate", "speech"}),
     "DetectFaces": frozenset({"enroll", "swap"}),
     "SwapPicture": frozenset({"swap"}),
     "SwapSegment": frozenset({"swap"}),
@@ -57,12 +59,14 @@ class Grant:
     Attributes:
         likenesses: ids of voices or faces; of those to be, the ids of their consents.
         templates: SHA-256 of each template that may be used, see `voice_template` and `file_template`.
+        mark: the number that everything made under it carries, 1 to 2**32 - 1; 0 where nothing is made.
     """
 
     purpose: Purpose
     tenant: str
     likenesses: tuple[str, ...] = ()
     templates: frozenset[str] = frozenset()
+    mark: int = 0
 
     def require_template(self, template: str, *, field: str) -> None:
         """Raises LikenessError GRANT_MISMATCH unless the grant names that template."""
@@ -90,6 +94,7 @@ class GrantSigner:
             "tenant": grant.tenant,
             "likenesses": list(grant.likenesses),
             "templates": sorted(grant.templates),
+            "mark": grant.mark,
         }
         return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
 
@@ -125,7 +130,10 @@ class GrantVerifier:
         purpose = claims["purpose"]
         if purpose not in PURPOSES.get(method, frozenset()):
             raise LikenessError("GRANT_MISMATCH", f"The grant is for {purpose}, which is not what {method} does.")
-        return Grant(purpose, claims["tenant"], tuple(claims["likenesses"]), frozenset(claims["templates"]))
+        mark = int(claims.get("mark", 0))
+        if (purpose in MARKED) != (0 < mark < 1 << 32):
+            raise LikenessError("GRANT_INVALID", f"A grant for {purpose} without the number of its mark.")
+        return Grant(purpose, claims["tenant"], tuple(claims["likenesses"]), frozenset(claims["templates"]), mark)
 
     def _verified(self, token: str) -> dict[str, Any]:
         try:
@@ -171,6 +179,16 @@ def require_template(template: str, *, field: str) -> None:
     grant = _current.get()
     if grant is not None:
         grant.require_template(template, field=field)
+
+
+def granted_mark() -> int:
+    """The number that the output of the request at hand must carry; 0 where it needs none.
+
+    Raises:
+        LookupError: nobody has looked for a grant in this thread.
+    """
+    grant = _current.get()
+    return 0 if grant is None else grant.mark
 
 
 def voice_template(embedding: FloatArray | Sequence[float]) -> str:

@@ -132,11 +132,14 @@ def for_stage(gateway: Gateway, tenant: str, assignments: Sequence[Assignment]) 
 
 
 def swap_grant(
-    tenant: str, assignments: Sequence[Assignment], messages: Sequence[faceswap_pb2.FaceAssignment]
+    tenant: str,
+    assignments: Sequence[Assignment],
+    messages: Sequence[faceswap_pb2.FaceAssignment],
+    mark: int | None,
 ) -> Grant:
-    """For putting these people's faces onto others, and nobody else's."""
+    """For putting these people's faces onto others, and nobody else's, in pictures that carry the mark."""
     templates = frozenset(source.media.sha256 for message in messages for source in message.sources)
-    return Grant("swap", tenant, tuple(assignment.face for assignment in assignments), templates)
+    return Grant("swap", tenant, tuple(assignment.face for assignment in assignments), templates, mark or 0)
 
 
 def forget_references(gateway: Gateway, tenant: str, assignments: Sequence[Assignment]) -> None:

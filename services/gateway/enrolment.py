@@ -67,7 +67,7 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
     with fields_called({"": order.clips_field, "samples_s16": order.clips_field, "samples": order.clips_field}):
         embedded = gateway.stages.embed(samples, call, label=order.name)
     profile = profile_from_wire(embedded.profile, field="encoder.profile")
-    call = call.for_template(voice_template(profile.embedding))
+    call = call.granting(Grant("calibrate", tenant, (consent.id,), frozenset({voice_template(profile.embedding)})))
     calibration = None
     if settings.calibrate:
         rounds = 0 if order.fast else settings.calibration_rounds

@@ -66,6 +66,7 @@ class FilmTask:
     assignments: Sequence[Assignment]
     painting: Painting
     options: FilmOptions
+    mark: int | None = None
 
     def segment_key(self, segment: Segment) -> str:
         """Where the segment's result is kept: under the hash of what it is made of."""
@@ -169,7 +170,7 @@ def _attempt(
         # Of this attempt alone: a replica that was given up may still write to its own.
         destination=types_pb2.MediaReference(bucket=gateway.store.bucket, key=key),
     )
-    grant = swap_grant(task.tenant, task.assignments, people)
+    grant = swap_grant(task.tenant, task.assignments, people, task.mark)
     call = execution.call(gateway.settings.segment_deadline_s, grant=grant)
     running = gateway.stages.swap_segment(request, call)
     has_begun = False

@@ -145,6 +145,7 @@ def film_task(gateway: Gateway, job: Job) -> FilmTask:
         assignments=[Assignment.from_json(item) for item in job.parameters["assignments"]],
         painting=Painting.from_json(job.parameters["painting"]),
         options=FilmOptions.from_json(job.parameters["film"]),
+        mark=job.mark,
     )
 
 

@@ -41,6 +41,7 @@ class LiveOrder:
     painting: Painting
     jpeg_quality: int = 85
     deadline_ms: int = 0
+    mark: int | None = None
 
 
 @dataclass
@@ -128,7 +129,7 @@ def run_live(
             figures.counts[str(header.outcome)] += 1
             send(pack_frame(header, encoded))
 
-    call = Call.within(MAX_SESSION_S, request_id, swap_grant(tenant, order.assignments, setup.assignments))
+    call = Call.within(MAX_SESSION_S, request_id, swap_grant(tenant, order.assignments, setup.assignments, order.mark))
     running = gateway.stages.swap_live(slot.requests(setup), call)
     answers = threading.Thread(
         target=_hand_on, args=(gateway, running, answer, figures, halt), name="live-answers", daemon=True

@@ -31,9 +31,9 @@ def load_profile(voice: Voice) -> SpeakerProfile:
     return profile
 
 
-def speech_grant(voice: Voice, profile: SpeakerProfile) -> Grant:
-    """For speech in that voice, and in no other."""
-    return Grant("speech", voice.tenant, (voice.id,), frozenset({voice_template(profile.embedding)}))
+def speech_grant(voice: Voice, profile: SpeakerProfile, mark: int | None) -> Grant:
+    """For speech in that voice, and in no other, that carries the mark."""
+    return Grant("speech", voice.tenant, (voice.id,), frozenset({voice_template(profile.embedding)}), mark or 0)
 
 
 def voice_similarity(voice: Voice) -> float | None:

@@ -214,7 +214,7 @@ def begin_speech(
     expires_at = until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)
     return Speech(
         gateway=gateway,
-        call=Call(request_id, expires_at, grant=speech_grant(voice, profile)),
+        call=Call(request_id, expires_at, grant=speech_grant(voice, profile, job.mark)),
         tenant=tenant,
         job_id=job.id,
         order=order,

@@ -127,7 +127,7 @@ def speak_chunk(execution: Execution, job: Job, number: int, text: str) -> dict[
     kept = _kept_chunk(gateway, key)
     if kept is not None:
         return kept
-    call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile))
+    call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile, job.mark))
     stream = SampleStream(gateway.stages, profile, utterance, call)
     try:
         with execution.halt.cancelling(stream):
@@ -183,7 +183,7 @@ def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str) -
     voice = live_voice(gateway, job)
     profile = load_profile(voice)
     try:
-        call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile))
+        call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile, job.mark))
         similarity = measure_similarity(gateway.stages, samples, profile.embedding, call, label="the speech")
         figures.speaker_similarity = round(similarity, 5)
     except LikenessError as error:

@@ -61,12 +61,6 @@ class Call:
     def granting(self, grant: Grant) -> Call:
         return replace(self, grant=grant)
 
-    def for_template(self, *templates: str) -> Call:
-        """The same call for these templates alone. Raises ValueError when it has no grant."""
-        if self.grant is None:
-            raise ValueError("a call without a grant")
-        return replace(self, grant=replace(self.grant, templates=frozenset(templates)))
-
     def remaining_s(self) -> float:
         """Raises LikenessError DEADLINE_EXCEEDED when nothing remains."""
         remaining = self.expires_at - time.monotonic()

@@ -128,6 +128,7 @@ def call_swap(
     picture_format: PictureFormat,
     *,
     tenant: str,
+    mark: int | None,
     call: Call,
     halt: Halt,
 ) -> tuple[bytes, faceswap_pb2.SwapPictureResponse]:
@@ -147,7 +148,7 @@ def call_swap(
             options=painting.message(picture_format),
             destination=destination,
         )
-        call = call.granting(swap_grant(tenant, assignments, people))
+        call = call.granting(swap_grant(tenant, assignments, people, mark))
         response = gateway.stages.swap_picture(request, call, halt)
         return picture_bytes(gateway, response.result), response
 
@@ -172,6 +173,7 @@ def _swap(
             order.painting,
             order.format,
             tenant=job.tenant,
+            mark=job.mark,
             call=call,
             halt=Halt(),
         )

@@ -93,6 +93,7 @@ def swap_to_store(execution: Execution, job: Job, assignments: list[Assignment])
                 Painting.from_json(job.parameters["painting"]),
                 picture_format,
                 tenant=job.tenant,
+                mark=job.mark,
                 call=execution.call(gateway.settings.swap_deadline_s),
                 halt=execution.halt,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from services.synthesizer.servicer import SynthesizerServicer
 from tests.contract.gateway_fakes import FakeStages, pitch_embedding, sine
 
 ADA, BOB = pitch_embedding(120.0), pitch_embedding(210.0)
-SPEECH = Grant("speech", "local", ("voice_ada",), frozenset({voice_template(ADA)}))
+SPEECH = Grant("speech", "local", ("voice_ada",), frozenset({voice_template(ADA)}), mark=7)
 Refused = Callable[..., str]
 
 
@@ -94,8 +95,17 @@ def test_a_borrowed_grant_is_for_its_own_person_alone(synthesizer: Any, signer: 
 
 
 def test_a_grant_for_something_else_is_refused(synthesizer: Any, signer: GrantSigner) -> None:
-    swap = Grant("swap", "local", ("face_ada",), SPEECH.templates)
+    swap = Grant("swap", "local", ("face_ada",), SPEECH.templates, mark=7)
     assert refusal(synthesizer, signer.sign(swap))[0] == "GRANT_MISMATCH"
+
+
+def test_a_grant_to_make_something_names_its_mark(synthesizer: Any, signer: GrantSigner) -> None:
+    assert refusal(synthesizer, signer.sign(replace(SPEECH, mark=0)))[0] == "GRANT_INVALID"
+    assert refusal(synthesizer, signer.sign(replace(SPEECH, mark=1 << 32)))[0] == "GRANT_INVALID"
+
+
+def test_a_grant_to_measure_makes_nothing(synthesizer: Any, signer: GrantSigner) -> None:
+    assert refusal(synthesizer, signer.sign(Grant("enroll", "local", (), SPEECH.templates)))[0] == "GRANT_MISMATCH"
 
 
 def test_an_old_grant_is_refused(synthesizer: Any, signer: GrantSigner) -> None:
@@ -106,8 +116,16 @@ def test_an_old_grant_is_refused(synthesizer: Any, signer: GrantSigner) -> None:
 def test_forged_grants_are_refused(synthesizer: Any, signer: GrantSigner) -> None:
     good = signer.sign(SPEECH)
     head, body, signature = good.split(".")
-    swap_body = signer.sign(Grant("speech", "local", (), frozenset({voice_template(BOB)}))).split(".")[1]
-    claims = {"iss": grants.ISSUER, "exp": 1 << 40, "iat": 0, "purpose": "speech", "tenant": "local", "likenesses": []}
+    swap_body = signer.sign(Grant("speech", "local", (), frozenset({voice_template(BOB)}), mark=7)).split(".")[1]
+    claims = {
+        "iss": grants.ISSUER,
+        "exp": 1 << 40,
+        "iat": 0,
+        "purpose": "speech",
+        "tenant": "local",
+        "likenesses": [],
+        "mark": 7,
+    }
     claims |= {"templates": sorted(SPEECH.templates)}
     hmac = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key("0" * 64), algorithms=["HS256"])
     stranger = GrantSigner(Ed25519PrivateKey.generate()).sign(SPEECH)
@@ -120,7 +138,15 @@ def test_a_receipt_is_no_grant(synthesizer: Any, keys_dir: Path) -> None:
     """Whatever else the installation signs, with whatever of its keys, opens no stage."""
     keys = load_keys(keys_dir)
     signer = GrantSigner(keys.grant)
-    claims = {"iss": grants.ISSUER, "exp": 1 << 40, "iat": 0, "purpose": "speech", "tenant": "local", "likenesses": []}
+    claims = {
+        "iss": grants.ISSUER,
+        "exp": 1 << 40,
+        "iat": 0,
+        "purpose": "speech",
+        "tenant": "local",
+        "likenesses": [],
+        "mark": 7,
+    }
     claims |= {"templates": sorted(SPEECH.templates)}
     other_type = jwt.encode({**signer._header, "typ": "receipt+jwt"}, claims, signer._key, algorithms=["Ed25519"])
     assert refusal(synthesizer, other_type)[0] == "GRANT_INVALID"

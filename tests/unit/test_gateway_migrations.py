@@ -50,7 +50,7 @@ def make_untracked(database: Database, version: int) -> None:
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
         connection.execute(text("DROP INDEX jobs_by_state"))
         added = ("started_at", "deadline_at", "priority", "attempt", "workflow_id", "webhook_url", "custom_id")
-        for column in (*added, "traceparent"):
+        for column in (*added, "traceparent", "mark"):
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
         for column in ("languages", "recorded_by", "evidence_media_id", "template", "proof", "receipt"):
             connection.execute(text(f"ALTER TABLE consents DROP COLUMN {column}"))

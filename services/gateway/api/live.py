@@ -150,7 +150,7 @@ def _serve(gateway: Gateway, ws: Any) -> None:
         run_live(
             gateway,
             job.id,
-            LiveOrder(assignments, painting, setup.jpeg_quality, setup.deadline_ms),
+            LiveOrder(assignments, painting, setup.jpeg_quality, setup.deadline_ms, job.mark),
             tenant=tenant,
             request_id=request_id,
             names={**_below_setup(stage_fields(orders, "frame")), "frame": "frame"},

@@ -255,6 +255,7 @@ class Job(Record):
     batch_index: Mapped[int | None] = mapped_column(Integer)
     custom_id: Mapped[str | None] = mapped_column(String(200))
     traceparent: Mapped[str | None] = mapped_column(String(64))  # of the request that asked for it (W3C trace context)
+    mark: Mapped[int | None] = mapped_column(BigInteger)  # the number that its output carries, see Mark
 
 
 class JobEvent(Base):

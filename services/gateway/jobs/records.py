@@ -20,6 +20,7 @@ from services.gateway.db import Database, Job, JobEvent
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 from services.gateway.jobs.job_metrics import observe_end
+from services.gateway.jobs.marks import draw_mark
 from services.gateway.webhooks.outbox import enqueue_webhook
 
 JobKind = Literal["speech", "swap", "live", "batch"]
@@ -119,6 +120,7 @@ def start_job(
         deadline_at=options.deadline_at,
         webhook_url=options.webhook_url,
     )
+    draw_mark(session, job)
     session.add(job)
     session.flush()
     add_event(session, job.id, "state", {"status": RUNNING})

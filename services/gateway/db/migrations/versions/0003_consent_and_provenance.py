@@ -58,6 +58,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("template", sa.LargeBinary(), nullable=True))
         batch_op.add_column(sa.Column("proof", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("receipt", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("mark", sa.BigInteger(), nullable=True))
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.add_column(sa.Column("details", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("seq", sa.BigInteger(), nullable=True))
@@ -74,6 +75,7 @@ def downgrade() -> None:
     with op.batch_alter_table("consents", schema=None) as batch_op:
         for column in ("receipt", "proof", "template", "evidence_media_id", "recorded_by", "languages"):
             batch_op.drop_column(column)
+    op.drop_column("jobs", "mark")
     op.drop_table("marks")
     op.drop_table("protected")
     op.drop_table("consent_challenges")
