@@ -1,8 +1,8 @@
 """Whether a recording is a phrase as it was set: pocketsphinx with a grammar of the phrase.
 
-The grammar has one path: the opening, any sounds at all for the name, every word of the statement, then the drawn words,
-each against `RIVALS` others of the list. A recording that says something else fits no path, and one that says other
-words takes their rivals. "I do not allow" has a way of its own, so that it is never taken for a yes.
+The grammar has one path: the opening, any sounds at all for the name, every word of the statement, then the drawn
+words, each against `RIVALS` others of the list. A recording that says something else fits no path, and one that says
+other words takes their rivals. "I do not allow" has a way of its own, so that it is never taken for a yes.
 
 What it does not do: it does not check the name (any sounds pass; names are in no dictionary), and it knows English
 only. The acoustic model is the one inside pocketsphinx's package (16 kHz, 5000 senones, BSD).

@@ -128,6 +128,19 @@ class ConsentChallenge(Record):
     used_at: Mapped[datetime | None]
 
 
+class RecordingHash(Base):
+    """One hash of a recording that was here (gateway.consents.fingerprint): of a consent or of a voice's sample.
+
+    It outlives both, so that a proof cannot be given twice; no voice can be recognised or made from it.
+    """
+
+    __tablename__ = "recording_hashes"
+
+    object_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # of the consent, voice or protected person
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # hops of 16 ms
+    hash: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, index=True)
+
+
 class ProtectedPerson(Record):
     """Who must never be cloned, by anybody: `tenant` is who registered it. `template` is sealed."""
 
