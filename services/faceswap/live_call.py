@@ -18,6 +18,7 @@ from services.faceswap import stage_metrics
 from services.faceswap.detector import Picture
 from services.faceswap.live import FrameSwapper, LiveAnswer, LiveSwap
 from services.faceswap.live_queue import LatestQueue, LiveFrame
+from services.faceswap.marks import LiveMarks, Marks
 from services.faceswap.requests import RequestReader, fields_below, read_look
 from services.faceswap.sequence import SequenceSwapper
 from services.faceswap.swapper import FaceSwapper
@@ -45,15 +46,22 @@ class LiveCall:
 
     Args:
         draining: whether the stage is about to stop; the stream then ends so that the caller opens one elsewhere.
+        marks: gives the call its marker.
     """
 
     def __init__(
-        self, swapper: FaceSwapper, reader: RequestReader, limits: LiveLimits, draining: Callable[[], bool]
+        self,
+        swapper: FaceSwapper,
+        reader: RequestReader,
+        limits: LiveLimits,
+        draining: Callable[[], bool],
+        marks: Marks,
     ) -> None:
         self._swapper = swapper
         self._reader = reader
         self._limits = limits
         self._draining = draining
+        self._marks = LiveMarks(marks.marker())
         self._call_deadline = current_deadline()
         self._stream_deadline = Deadline.after(limits.max_s)
         self._setup: Future[faceswap_pb2.LiveSetup] = Future()
@@ -64,7 +72,7 @@ class LiveCall:
 
         Raises:
             LikenessError: INVALID_FIELD and what people can fail with, naming the field below `setup` or `frame`;
-                DEADLINE_EXCEEDED when nothing comes or the stream lasted too long; DRAINING; CANCELLED.
+                DEADLINE_EXCEEDED when nothing comes or the stream lasted too long; DRAINING; CANCELLED; MARK_FAILED.
         """
         reading = contextvars.copy_context()
         threading.Thread(target=reading.run, args=(self._read, requests), name="live-reader", daemon=True).start()
@@ -102,7 +110,10 @@ class LiveCall:
                 new = {face.track_id for face in swapped.faces} - known
                 known.update(new)
                 stage_metrics.tracks_total.labels(kind="live").inc(len(new))
-                return swapped.picture, sum(face.painted is not None for face in swapped.faces)
+                painted = sum(face.painted is not None for face in swapped.faces)
+                if painted:
+                    self._marks.mark(swapped.picture)
+                return swapped.picture, painted
 
             return swap
 

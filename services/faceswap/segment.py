@@ -20,6 +20,7 @@ import numpy as np
 from services.common.errors import LikenessError
 from services.common.film import FilmCoding, FilmInfo, SegmentWriter, probe_film, read_frames
 from services.common.film.frames import FilmFrame
+from services.common.marking import FrameMarker
 from services.faceswap.face_engine import Look
 from services.faceswap.pipeline import Pipeline
 from services.faceswap.planes import PlanesCanvas
@@ -61,6 +62,7 @@ def swap_segment(
     end_pts: int = 0,
     coding: FilmCoding | None = None,
     info: FilmInfo | None = None,
+    marker: FrameMarker | None = None,
     measure: bool = False,
     encoder_threads: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -73,6 +75,7 @@ def swap_segment(
         out: appears only once it is whole.
         start_pts, end_pts: in the film's time base; both 0 mean the whole film.
         info: what `probe_film` says of the film, where it is known already.
+        marker: marks every picture, with faces or without; None leaves them unmarked.
         measure: whether the recogniser judges each track once.
         on_progress: called in this thread, about twice a second and at the end, with pictures done and in all.
         is_cancelled: asked several times a second.
@@ -98,7 +101,7 @@ def swap_segment(
     try:
         with SegmentWriter(Path(name), info, coding, threads=encoder_threads) as writer:
             pipeline = Pipeline(frames, writer.write, is_cancelled)
-            work = _Work(swapper, people, look, info, int(wanted[0]))
+            work = _Work(swapper, people, look, info, int(wanted[0]), marker)
             reported_s = time.monotonic()
             with pipeline:
                 for frame in pipeline.frames():
@@ -134,11 +137,18 @@ class _Work:
     """What is done with each picture."""
 
     def __init__(
-        self, swapper: FaceSwapper, people: Sequence[Person], look: Look | None, info: FilmInfo, first_pts: int
+        self,
+        swapper: FaceSwapper,
+        people: Sequence[Person],
+        look: Look | None,
+        info: FilmInfo,
+        first_pts: int,
+        marker: FrameMarker | None,
     ) -> None:
         self._sequence = SequenceSwapper(swapper, people, look)
         self._info = info
         self._first_pts = first_pts
+        self._marker = marker
         self.log = TrackLog(swapper, people)
         self.done = 0
         self.seconds = 0.0
@@ -151,6 +161,8 @@ class _Work:
         faces, _ = self._sequence.swap_canvas(PlanesCanvas(frame), self._info.time_s(frame.pts), paint=paint)
         if wanted:
             self.log.add(frame.pts, faces)
+            if self._marker is not None:
+                self._marker.mark_luma(frame.luma, full_range=frame.colour.full_range)
             self.done += 1
         self.seconds += time.thread_time() - began_s
         return wanted

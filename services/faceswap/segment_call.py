@@ -21,6 +21,7 @@ from services.common.store import ObjectStore, check_key, fetch_reference, media
 from services.faceswap import stage_metrics
 from services.faceswap.face_engine import Look
 from services.faceswap.kept import Kept
+from services.faceswap.marks import Marks
 from services.faceswap.requests import RequestReader, check_destination, fields_renamed, read_look
 from services.faceswap.segment import SegmentResult, swap_segment
 from services.faceswap.selection import Person
@@ -39,13 +40,17 @@ class SegmentCall:
 
     Args:
         infos: what films are like, by SHA-256; segments of one film follow each other.
+        marks: gives the call its marker.
     """
 
-    def __init__(self, swapper: FaceSwapper, reader: RequestReader, store: ObjectStore, infos: Kept[FilmInfo]) -> None:
+    def __init__(
+        self, swapper: FaceSwapper, reader: RequestReader, store: ObjectStore, infos: Kept[FilmInfo], marks: Marks
+    ) -> None:
         self._swapper = swapper
         self._reader = reader
         self._store = store
         self._infos = infos
+        self._marker = marks.marker()
         self._deadline = current_deadline()
         self._leaving = threading.Event()
         self._events: queue.SimpleQueue[tuple[int, int] | SegmentResult | BaseException] = queue.SimpleQueue()
@@ -111,6 +116,7 @@ class SegmentCall:
                     end_pts=request.end_pts,
                     coding=coding,
                     info=info,
+                    marker=self._marker,
                     measure=not request.options.skip_distances,
                     on_progress=lambda done, total: self._events.put((done, total)),
                     is_cancelled=self._leaving.is_set,

@@ -18,6 +18,7 @@ from services.faceswap import stage_metrics
 from services.faceswap.finder import Face
 from services.faceswap.kept import Kept, array_bytes
 from services.faceswap.live_call import LiveCall, LiveLimits
+from services.faceswap.marks import Marks
 from services.faceswap.planes import warm_planes
 from services.faceswap.pose import head_angles
 from services.faceswap.requests import MAX_INLINE_BYTES, RequestReader, check_destination, read_format, read_look
@@ -37,6 +38,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         self._settings = settings
         self._store = open_store(settings)
         self._swapper: FaceSwapper | None = None
+        self._marks = Marks(None)
         self._people: Kept[Person] = Kept(settings.people_cache_mb * _MIB, array_bytes)
         self._film_infos: Kept[FilmInfo] = Kept(FILM_INFOS_KEPT)
         self._live_places = threading.BoundedSemaphore(settings.max_live_streams)
@@ -46,8 +48,9 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         """Reads the models and looks at an empty picture with them.
 
         Raises:
-            LikenessError: MODEL_INVALID.
+            LikenessError: MODEL_INVALID; MARK_FAILED when the key of marks is missing.
         """
+        self._marks = Marks.load(self._settings)
         cv2.setNumThreads(max(1, self._settings.threads))
         swapper = FaceSwapper.load(
             Registry(self._settings.models_dir), threads=self._settings.threads, providers=self._settings.providers
@@ -92,7 +95,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         target = reader.picture(request.target, "target")
         swap = swapper.swap_people(target, people, look, measure=not request.options.skip_distances)
         stage_metrics.faces_per_frame.labels(kind="picture").observe(len(swap.faces))
-        encoded = encode_picture(swap.picture, picture_format)
+        encoded = encode_picture(self._marks.mark(swap.picture), picture_format)
         height, width = swap.picture.shape[:2]
         return faceswap_pb2.SwapPictureResponse(
             result=self._deliver(encoded, f"image/{picture_format}", request.destination),
@@ -105,7 +108,7 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
         self, request: faceswap_pb2.SwapSegmentRequest, context: Any
     ) -> Iterator[faceswap_pb2.SwapSegmentResponse]:
         swapper, reader = self._loaded()
-        return SegmentCall(swapper, reader, self._store, self._film_infos).responses(request, context)
+        return SegmentCall(swapper, reader, self._store, self._film_infos, self._marks).responses(request, context)
 
     def SwapLive(
         self, request_iterator: Iterator[faceswap_pb2.SwapLiveRequest], context: Any
@@ -116,7 +119,8 @@ class FaceSwapServicer(faceswap_pb2_grpc.FaceSwapServiceServicer):
             raise LikenessError("QUEUE_FULL", detail, retry_after_s=5.0)
         try:
             limits = LiveLimits(self._settings.live_idle_s, self._settings.live_max_s)
-            yield from LiveCall(swapper, reader, limits, self._draining.is_set).responses(request_iterator, context)
+            call = LiveCall(swapper, reader, limits, self._draining.is_set, self._marks)
+            yield from call.responses(request_iterator, context)
         finally:
             self._live_places.release()
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from services.common.film import FilmInfo, probe_film, read_frames
 from services.common.marking.found import MarkFound
-from services.common.marking.picture import AGREEMENT
-from services.common.marking.search import agreement, find_mark
+from services.common.marking.search import AGREEMENT, agreement, find_mark
 from services.common.marking.seen import SeenPicture, evened, see
 from services.common.marking.spectrum import mark_spectrum, tile_px
 

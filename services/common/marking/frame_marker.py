@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.marking.search import luma_carries
 from services.common.marking.shaping import mark_strength
 from services.common.marking.spectrum import mark_spectrum, pattern, tile_px
 
@@ -54,6 +55,11 @@ class FrameMarker:
         height, width = picture.shape[:2]
         strength = cv2.merge([_grown(mark_strength(picture) * UNIT, height, width)] * 3).reshape(height, 3 * width)
         _add(picture.reshape(height, 3 * width), self._pattern(height, width, 3), strength)
+
+    def is_in_bgr(self, picture: Plane) -> bool:
+        """Whether a marked frame in BGR (H, W, 3) shows its mark; see `picture_carries`."""
+        luma = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
+        return luma_carries(luma, self._spectrum, self._waves)
 
     def _pattern(self, height_px: int, width_px: int, channels: int) -> NDArray[np.int8]:
         """In units of 1 / UNIT, each value as often as a pixel has channels."""

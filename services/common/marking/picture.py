@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from services.common.marking.found import MarkFound
-from services.common.marking.search import agreement, find_mark
+from services.common.marking.search import find_mark, luma_carries
 from services.common.marking.seen import see
 from services.common.marking.shaping import mark_strength
 from services.common.marking.spectrum import mark_spectrum, pattern, tile_px
 
 Pixels = NDArray[np.uint8]
-AGREEMENT: Final = 6.0  # spreads: reached by chance with a probability below exp(-18) = 1.6e-8
 
 
 def mark_picture(pixels: Pixels, key: bytes, number: int) -> Pixels:
@@ -56,7 +53,7 @@ def picture_carries(pixels: Pixels, key: bytes, number: int) -> bool:
     """
     luma = luma_of(pixels)
     spectrum = mark_spectrum(key)
-    return agreement(see(luma), spectrum, spectrum.waves(number), tile_px(luma.shape[1], luma.shape[0])) >= AGREEMENT
+    return luma_carries(luma, spectrum, spectrum.waves(number))
 
 
 def luma_of(pixels: Pixels) -> Pixels:

@@ -15,8 +15,8 @@ from scipy import fft
 
 from services.common.marking.found import MarkFound
 from services.common.marking.mark_code import CHECK_BITS, CODE_SIGNS, decode_number
-from services.common.marking.seen import SeenPicture, expected, waves_seen
-from services.common.marking.spectrum import TILES, ComplexArray, FloatArray, MarkSpectrum
+from services.common.marking.seen import Plane, SeenPicture, expected, see, waves_seen
+from services.common.marking.spectrum import TILES, ComplexArray, FloatArray, MarkSpectrum, tile_px
 
 LEAST_TILE: Final = 0.88 / TILES  # of the shorter side: a border may have been added,
 LARGEST_TILE: Final = 1.05  # and of a small picture a part may be all there is
@@ -25,6 +25,7 @@ MIDDLE_WAVES: Final = 20
 PLACES: Final = 96  # along a tile's side
 PEAKS: Final = 2  # per size
 CANDIDATES: Final = 24
+AGREEMENT: Final = 6.0  # spreads: reached by chance with a probability below exp(-18) = 1.6e-8
 REFINED_STEPS: Final = (0.5, 0.25)  # of the step, along both sides and each
 
 
@@ -62,6 +63,12 @@ def agreement(seen: SeenPicture, spectrum: MarkSpectrum, waves: ComplexArray, ti
     held = expected(spectrum, waves_seen(seen.residual, spectrum.reach, tile_px / shrink_x, tile_px / shrink_y))
     x, y = width * shrink_x / 2 / tile_px, height * shrink_y / 2 / tile_px
     return _spreads(held * waves.conj() * _turned(spectrum, x, y))
+
+
+def luma_carries(luma: Plane, spectrum: MarkSpectrum, waves: ComplexArray) -> bool:
+    """Whether luma (H, W) of an uncut, unscaled picture shows a known number's waves beyond chance."""
+    height, width = luma.shape
+    return agreement(see(luma), spectrum, waves, tile_px(width, height)) >= AGREEMENT
 
 
 def _turned(spectrum: MarkSpectrum, x: float, y: float) -> ComplexArray:
