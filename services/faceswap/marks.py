@@ -9,7 +9,8 @@ import numpy as np
 from services.common.errors import LikenessError
 from services.common.grants import granted_mark
 from services.common.keys import MARK, KeysError, load_secret
-from services.common.marking import FrameMarker, mark_picture
+from services.common.marking.frame_marker import FrameMarker
+from services.common.marking.picture import mark_picture
 from services.common.settings import StageSettings
 from services.faceswap.detector import Picture
 

@@ -20,7 +20,7 @@ import numpy as np
 from services.common.errors import LikenessError
 from services.common.film import FilmCoding, FilmInfo, SegmentWriter, probe_film, read_frames
 from services.common.film.frames import FilmFrame
-from services.common.marking import FrameMarker
+from services.common.marking.frame_marker import FrameMarker
 from services.faceswap.face_engine import Look
 from services.faceswap.pipeline import Pipeline
 from services.faceswap.planes import PlanesCanvas

@@ -8,10 +8,9 @@ shows (E exp(a cos u) <= exp(a^2 / 4) for a uniform angle u).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from scipy import fft
 
 from services.common.marking.found import MarkFound
 from services.common.marking.mark_code import CHECK_BITS, CODE_SIGNS, decode_number
@@ -136,8 +135,7 @@ def _all_places(laid_out: ComplexArray) -> FloatArray:
     laid_out = laid_out.copy()
     single = laid_out[:, 0].copy()
     laid_out[:, 0] += np.roll(single[::-1], 1).conj()  # waves along y alone are met once, others twice
-    values: Any = fft.irfft2(laid_out, (PLACES, PLACES), norm="forward")
-    return np.asarray(values / 2, np.float32)
+    return np.asarray(np.fft.irfft2(laid_out, (PLACES, PLACES), norm="forward") / 2, np.float32)
 
 
 def _between(scores: FloatArray, row: int, column: int) -> tuple[float, float]:

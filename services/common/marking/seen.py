@@ -12,7 +12,6 @@ from typing import Any, Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from services.common.marking.spectrum import ComplexArray, FloatArray, MarkSpectrum, rolling
 
@@ -33,20 +32,24 @@ class SeenPicture:
 
 
 def see(luma: Plane, shorter_px: int = SHORTER_PX) -> SeenPicture:
-    """Luma (H, W), full or video range, made ready; a picture that is smaller than `shorter_px` stays as it is."""
+    """Luma (H, W), full or video range, made ready; one smaller than `shorter_px` keeps its size."""
     height, width = luma.shape
     scale = min(1.0, shorter_px / min(width, height))
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    size = (_even_px(width * scale), _even_px(height * scale))
     small: Any = cv2.resize(luma, size, interpolation=cv2.INTER_AREA) if size != (width, height) else luma
     return SeenPicture(evened(_weighted(small.astype(np.float32))), (width / size[0], height / size[1]))
+
+
+def _even_px(length: float) -> int:
+    """The transform wants even sides."""
+    return max(8, 2 * round(length / 2))
 
 
 def _weighted(small: FloatArray) -> FloatArray:
     height, width = small.shape
     frequency = np.hypot(np.arange(height)[:, np.newaxis] / (2 * height), np.arange(width) / (2 * width))
     weight = frequency / (1.0 + (frequency / ROLL_OFF) ** 8)
-    weighted = fft.idctn(fft.dctn(small, norm="ortho") * weight.astype(np.float32), norm="ortho")
-    return np.asarray(weighted, np.float32)
+    return np.asarray(cv2.idct(cv2.dct(small) * weight.astype(np.float32)), np.float32)
 
 
 def evened(weighted: FloatArray) -> FloatArray:
