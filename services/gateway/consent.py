@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
+from services.gateway.consents.policy import POLICY, Policy
 from services.gateway.db.models import Consent
 
 Subject = Literal["voice", "face"]
@@ -33,14 +34,26 @@ def consent_state(consent: Consent, now: datetime | None = None) -> State:
 
 
 def require_live_consent(
-    session: Session, tenant: str, consent_id: str | None, *, subject: Subject, use: Use, field: str | None = None
+    session: Session,
+    tenant: str,
+    consent_id: str | None,
+    *,
+    subject: Subject,
+    use: Use,
+    language: str | None = None,
+    field: str | None = None,
 ) -> Consent:
-    """The consent, when it allows this use of this kind of likeness now.
+    """The consent, when it allows this use of this kind of likeness now, and the installation's policy does so, too.
 
-    Called when a likeness is enrolled and again each time it is used.
+    Called when a likeness is enrolled and again each time it is used. The session carries the policy, so that nobody
+    who asks can forget it.
+
+    Args:
+        language: BCP 47 tag of what is to be spoken; regions of one language are not told apart.
 
     Raises:
-        LikenessError: CONSENT_REQUIRED when there is none for this; CONSENT_NOT_LIVE when it was revoked or expired.
+        LikenessError: CONSENT_REQUIRED when there is none for this; CONSENT_NOT_LIVE when it was revoked, expired, or
+            is older than the policy wants; CONSENT_KIND_REFUSED when its kind is not enough.
     """
     if not consent_id:
         raise LikenessError(
@@ -59,6 +72,9 @@ def require_live_consent(
             f"The consent {consent_id!r} is for {', '.join(consent.uses)}, not for {use}.",
             field=field,
         )
+    if language is not None and not allows_language(consent, language):
+        detail = f"The consent {consent_id!r} is for {', '.join(consent.languages)}, not for {language}."
+        raise LikenessError("CONSENT_REQUIRED", detail, field=field)
     state = consent_state(consent)
     if state == "revoked":
         raise LikenessError("CONSENT_NOT_LIVE", f"The consent {consent_id!r} was revoked.", field=field)
@@ -68,7 +84,34 @@ def require_live_consent(
             f"The consent {consent_id!r} expired on {consent.expires_at:%Y-%m-%d %H:%M} UTC.",
             field=field,
         )
+    _require_by_policy(policy_of(session), consent, use, field)
     return consent
+
+
+def allows_language(consent: Consent, language: str) -> bool:
+    """Whether speech in that language is within the consent; one that names no languages is for all."""
+    return not consent.languages or _language(language) in map(_language, consent.languages)
+
+
+def policy_of(session: Session) -> Policy:
+    """The policy of the installation whose database this is; the built-in one outside of gateway and workers."""
+    policy = session.info.get(POLICY)
+    return policy if isinstance(policy, Policy) else Policy()
+
+
+def _require_by_policy(policy: Policy, consent: Consent, use: Use, field: str | None) -> None:
+    policy.require_kind(consent.kind, use, field=field)
+    days = policy.max_age_days.get(consent.kind)  # type: ignore[call-overload]
+    if days is not None and consent.created_at + timedelta(days=days) <= datetime.now(UTC):
+        detail = (
+            f"The consent {consent.id!r} is of {consent.created_at:%Y-%m-%d}; the policy of this installation takes "
+            f"{consent.kind} consents for {days:g} days. Ask the person again."
+        )
+        raise LikenessError("CONSENT_NOT_LIVE", detail, field=field)
+
+
+def _language(tag: str) -> str:
+    return tag.partition("-")[0].lower()
 
 
 def _collection(subject: Subject) -> str:

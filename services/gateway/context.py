@@ -9,6 +9,7 @@ from services.common.grants import GrantSigner
 from services.common.keys import Keys, load_keys, make_keys
 from services.common.store import ObjectStore, open_store
 from services.gateway.auditing import chain_unchained
+from services.gateway.consents.policy import POLICY, Policy, load_policy
 from services.gateway.db import Database
 from services.gateway.ids import new_id
 from services.gateway.jobs import JobQueue
@@ -27,6 +28,7 @@ class Gateway:
     settings: GatewaySettings
     keys: Keys
     manifests: ManifestSigner
+    policy: Policy
     database: Database
     store: ObjectStore
     stages: Stages
@@ -59,12 +61,14 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
 
     Raises:
         SchemaVersionError: the database has another version.
+        PolicyError: the consent policy cannot be read.
         KeysError: keys are given, and not complete. Where none are given they are made in data_dir.
     """
     if settings.keys_dir is None:
         make_keys(settings.resolved_keys_dir)
     keys = load_keys(settings.resolved_keys_dir)
-    database = Database(settings.resolved_database_url)
+    policy = load_policy(settings.consent_policy)
+    database = Database(settings.resolved_database_url, session_info={POLICY: policy})
     database.migrate()
     prepare_tables(database)
     chain_unchained(database)
@@ -72,6 +76,7 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
         settings,
         keys,
         ManifestSigner(load_signing_key(keys.c2pa, load_function(settings.c2pa_sign))),
+        policy,
         database,
         open_store(settings),
         Stages(settings, GrantSigner(keys.grant)),

@@ -16,6 +16,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from services.common.keys import KeysError
 from services.common.logs import configure_logging
 from services.gateway.accounts.bootstrap import make_bootstrap_key, refusal_to_listen
+from services.gateway.consents.policy import PolicyError
 from services.gateway.context import open_gateway
 from services.gateway.db import SchemaVersionError
 from services.gateway.jobs import fail_orphans
@@ -87,7 +88,7 @@ def serve(settings: GatewaySettings) -> int:
     configure_logging(settings.log_level, settings.log_format, "gateway")
     try:
         gateway = open_gateway(settings)
-    except (SchemaVersionError, KeysError) as error:
+    except (SchemaVersionError, KeysError, PolicyError) as error:
         print(error, file=sys.stderr)
         return 2
     try:

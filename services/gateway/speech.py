@@ -198,7 +198,9 @@ def begin_speech(
     parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
-        consent = require_live_consent(session, tenant, voice.consent_id, subject="voice", use="speech", field="voice")
+        consent = require_live_consent(
+            session, tenant, voice.consent_id, subject="voice", use="speech", language=utterance.language, field="voice"
+        )
         job = start_job(
             session,
             tenant=tenant,

@@ -46,7 +46,15 @@ def queue_speech(
     queue_name = gateway.queue.admit(tenant, options)
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
-        consent = require_live_consent(session, tenant, voice.consent_id, subject="voice", use="speech", field="voice")
+        consent = require_live_consent(
+            session,
+            tenant,
+            voice.consent_id,
+            subject="voice",
+            use="speech",
+            language=order.utterance.language,
+            field="voice",
+        )
         return queue_job(
             gateway.queue,
             session,
@@ -111,7 +119,10 @@ def live_voice(gateway: Gateway, job: Job) -> Voice:
     """The job's voice. Raises LikenessError NOT_FOUND when it was deleted, CONSENT_* when it may not be used."""
     with gateway.database.session() as session:
         voice = find(session, Voice, job.tenant, job.likeness_id, what="voice", field="voice")
-        require_live_consent(session, job.tenant, voice.consent_id, subject="voice", use="speech", field="voice")
+        language = job.parameters.get("language")
+        require_live_consent(
+            session, job.tenant, voice.consent_id, subject="voice", use="speech", language=language, field="voice"
+        )
         return voice
 
 

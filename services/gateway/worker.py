@@ -17,6 +17,7 @@ from services.common.keys import KeysError
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer
 from services.common.tracing import configure_tracing, stop_tracing
+from services.gateway.consents.policy import PolicyError
 from services.gateway.context import open_gateway
 from services.gateway.db import SchemaVersionError
 from services.gateway.jobs.runner import Runner
@@ -33,7 +34,7 @@ def main() -> int:
     configure_tracing(settings, "worker")
     try:
         gateway = open_gateway(settings)
-    except (SchemaVersionError, KeysError) as error:
+    except (SchemaVersionError, KeysError, PolicyError) as error:
         print(error, file=sys.stderr)
         return 2
     stopping = threading.Event()

@@ -20,6 +20,11 @@ SOME_TEXT: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
 Name = Annotated[str, StringConstraints(max_length=100, pattern=SOME_TEXT)]
 Person = Annotated[str, StringConstraints(max_length=200, pattern=SOME_TEXT)]
 LongText = Annotated[str, StringConstraints(max_length=10_000, pattern=SOME_TEXT)]
+Purpose = Annotated[
+    str,
+    StringConstraints(max_length=200, pattern=SOME_TEXT),
+    Field(description="What it is for, in a few words. Sexual purposes are refused, whatever the consent."),
+]
 Identifier = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]+$")]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

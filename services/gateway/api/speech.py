@@ -19,6 +19,7 @@ from services.gateway.api.fields import (
     SOME_TEXT,
     Identifier,
     JsonBody,
+    Purpose,
     current_gateway,
     current_tenant,
     inline_schema,
@@ -97,6 +98,7 @@ class SpeechIn(QueueFields, JsonBody):
     language: Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z0-9-]+$")] = Field(
         "en", description="BCP 47 tag."
     )
+    purpose: Purpose | None = None
     keep: bool = Field(False, description="Keep the output as media, named in the job record.")
 
 
@@ -179,6 +181,10 @@ def _queued(body: SpeechIn, preference: Preference, options: QueueOptions) -> Re
 
 
 def speech_order(body: SpeechIn) -> SpeechOrder:
+    """What is to be spoken. Raises LikenessError LIKENESS_REFUSED for purposes and texts that the policy refuses."""
+    policy = current_gateway().policy
+    policy.require_purpose(body.purpose)
+    policy.require_text(body.input)
     utterance = Utterance(
         text=body.input,
         speed=body.speed,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from services.common.errors import LikenessError
-from services.gateway.api.fields import FormBody, Identifier, from_commas
+from services.gateway.api.fields import FormBody, Identifier, Purpose, current_gateway, from_commas
 from services.gateway.api.queue_fields import QueueFields
 from services.gateway.assignments import MAX_ASSIGNMENTS, AssignmentOrder, Selection
 from services.gateway.film import FilmOptions
@@ -118,6 +118,7 @@ class SwapIn(QueueFields, FormBody):
         None, ge=0, le=63, description="Films: constant rate factor, lower is better; H.264 takes 0 to 51, VP9 to 63."
     )
     height_px: int | None = Field(None, ge=16, le=8192, description="Films: height of the result, even.")
+    purpose: Purpose | None = None
 
     @model_validator(mode="after")
     def _need_somebody(self) -> SwapIn:
@@ -129,7 +130,12 @@ class SwapIn(QueueFields, FormBody):
         return self
 
     def orders(self) -> list[AssignmentOrder]:
-        """Who is put onto which faces. Raises LikenessError INVALID_FIELD for references that are not there."""
+        """Who is put onto which faces.
+
+        Raises:
+            LikenessError: INVALID_FIELD for references that are not there, LIKENESS_REFUSED for what it is for.
+        """
+        current_gateway().policy.require_purpose(self.purpose)
         files = [file.read() for file in self.reference or ()]
         if self.assignments is None:
             if len(files) > 1:

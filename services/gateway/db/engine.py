@@ -28,8 +28,10 @@ class SchemaVersionError(RuntimeError):
 class Database:
     """Engine and sessions. Made in each process for itself, after the fork."""
 
-    def __init__(self, url: str, **engine_options: Any) -> None:
+    def __init__(self, url: str, *, session_info: dict[str, Any] | None = None, **engine_options: Any) -> None:
+        """`session_info` is what every session carries along as its `info`."""
         self.url = make_url(url)
+        self.session_info = session_info or {}
         if self.is_sqlite and self.url.database not in (None, "", ":memory:"):
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         if self.url.drivername == "postgresql":
@@ -73,7 +75,7 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session whose work is committed at the end, or undone when an exception leaves it."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.engine, expire_on_commit=False, info=self.session_info) as session, session.begin():
             yield session
 
     def check(self) -> None:
