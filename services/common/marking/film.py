@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from services.common.film import FilmInfo, probe_film, read_frames
 from services.common.marking.found import MarkFound
-from services.common.marking.search import AGREEMENT, agreement, find_mark
+from services.common.marking.known import AGREEMENT, agreement
+from services.common.marking.search import MarkSearch
 from services.common.marking.seen import SeenPicture, evened, see
-from services.common.marking.spectrum import mark_spectrum, tile_px
+from services.common.marking.spectrum import mark_spectrum
 
 Plane = NDArray[np.uint8]
 SEARCHED_FRAMES: Final = 48
@@ -31,8 +32,7 @@ def find_film_mark(path: Path, key: bytes, *, field: str = "film") -> MarkFound 
         LikenessError: MEDIA_* for a file that cannot be read as a film, naming `field`.
     """
     spectrum = mark_spectrum(key)
-    seen, _ = _added_up(path, SEARCHED_FRAMES, field)
-    return find_mark(seen, spectrum)
+    return MarkSearch(_added_up(path, SEARCHED_FRAMES, field)).find(spectrum)
 
 
 def film_carries(path: Path, key: bytes, number: int, *, field: str = "film") -> bool:
@@ -44,18 +44,17 @@ def film_carries(path: Path, key: bytes, number: int, *, field: str = "film") ->
     """
     spectrum = mark_spectrum(key)
     waves = spectrum.waves(number)
-    seen, size = _added_up(path, CHECKED_FRAMES, field)
-    return agreement(seen, spectrum, waves, tile_px(*size)) >= AGREEMENT
+    return agreement(_added_up(path, CHECKED_FRAMES, field), spectrum, waves) >= AGREEMENT
 
 
-def _added_up(path: Path, frames: int, field: str) -> tuple[SeenPicture, tuple[int, int]]:
-    """What sampled frames show together, and their width and height."""
+def _added_up(path: Path, frames: int, field: str) -> SeenPicture:
+    """What sampled frames show together."""
     info = probe_film(path, field=field)
     lumas = _sampled(path, info, frames, field)
     total = see(next(lumas))  # a film has at least one frame
     for luma in lumas:
         total.residual[...] += see(luma).residual
-    return SeenPicture(evened(total.residual), total.shrink), info.output_size()
+    return SeenPicture(evened(total.residual), total.shrink)
 
 
 def _sampled(path: Path, info: FilmInfo, frames: int, field: str) -> Iterator[Plane]:

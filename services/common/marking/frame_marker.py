@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.marking.search import luma_carries
+from services.common.marking.known import luma_carries
 from services.common.marking.shaping import mark_strength
 from services.common.marking.spectrum import mark_spectrum, pattern, tile_px
 

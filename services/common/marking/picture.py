@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from services.common.marking.found import MarkFound
-from services.common.marking.search import find_mark, luma_carries
+from services.common.marking.informed import informed_strengths
+from services.common.marking.known import luma_carries
+from services.common.marking.search import MarkSearch
 from services.common.marking.seen import see
 from services.common.marking.shaping import mark_strength
 from services.common.marking.spectrum import mark_spectrum, pattern, tile_px
 
 Pixels = NDArray[np.uint8]
+ROUNDS: Final = 1  # of looking at the marked picture and marking it better
 
 
 def mark_picture(pixels: Pixels, key: bytes, number: int) -> Pixels:
@@ -28,10 +33,15 @@ def mark_picture(pixels: Pixels, key: bytes, number: int) -> Pixels:
     luma = luma_of(pixels)
     height, width = luma.shape
     spectrum = mark_spectrum(key)
-    shape = pattern(spectrum, spectrum.waves(number), width, height, tile_px(width, height))
-    strength = cv2.resize(mark_strength(luma), (width, height), interpolation=cv2.INTER_LINEAR)
-    change = (strength * shape)[:, :, np.newaxis]
-    return np.clip(np.rint(pixels + change), 0, 255).astype(np.uint8)
+    waves, before = spectrum.waves(number), see(luma)
+    local = cv2.resize(mark_strength(luma), (width, height), interpolation=cv2.INTER_LINEAR)
+    strengths = np.ones(len(waves), np.float32)
+    for _ in range(ROUNDS):
+        change = local * pattern(spectrum, waves * strengths, width, height, tile_px(width, height))
+        marked = see(np.clip(np.rint(luma + change), 0, 255).astype(np.uint8))
+        strengths = informed_strengths(before, marked, spectrum, waves, strengths)
+    change = local * pattern(spectrum, waves * strengths, width, height, tile_px(width, height))
+    return np.clip(np.rint(pixels + change[:, :, np.newaxis]), 0, 255).astype(np.uint8)
 
 
 def find_picture_mark(pixels: Pixels, key: bytes) -> MarkFound | None:
@@ -40,7 +50,7 @@ def find_picture_mark(pixels: Pixels, key: bytes) -> MarkFound | None:
     Raises:
         ValueError: for other pixels or another key.
     """
-    return find_mark(see(luma_of(pixels)), mark_spectrum(key))
+    return MarkSearch(see(luma_of(pixels))).find(mark_spectrum(key))
 
 
 def picture_carries(pixels: Pixels, key: bytes, number: int) -> bool:

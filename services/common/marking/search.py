@@ -14,8 +14,8 @@ import numpy as np
 
 from services.common.marking.found import MarkFound
 from services.common.marking.mark_code import CHECK_BITS, CODE_SIGNS, decode_number
-from services.common.marking.seen import Plane, SeenPicture, expected, see, waves_seen
-from services.common.marking.spectrum import TILES, ComplexArray, FloatArray, MarkSpectrum, tile_px
+from services.common.marking.seen import SeenPicture, expected, waves_seen
+from services.common.marking.spectrum import TILES, ComplexArray, FloatArray, MarkSpectrum, turned_back
 
 LEAST_TILE: Final = 0.88 / TILES  # of the shorter side: a border may have been added,
 LARGEST_TILE: Final = 1.05  # and of a small picture a part may be all there is
@@ -24,7 +24,7 @@ MIDDLE_WAVES: Final = 20
 PLACES: Final = 96  # along a tile's side
 PEAKS: Final = 2  # per size
 CANDIDATES: Final = 24
-AGREEMENT: Final = 6.0  # spreads: reached by chance with a probability below exp(-18) = 1.6e-8
+LEAST_SCORE: Final = 4.8  # spreads: a mark whose known signs say less cannot be read anyway
 REFINED_STEPS: Final = (0.5, 0.25)  # of the step, along both sides and each
 
 
@@ -39,88 +39,72 @@ class _Place:
     y: float
 
 
-def find_mark(seen: SeenPicture, spectrum: MarkSpectrum) -> MarkFound | None:
-    """The number that the picture carries, if a word with the right check sum comes out of a likely place."""
-    search = _Search(seen, spectrum)
-    places = search.likely_places()
-    for place in places:
-        settled = search.settled(place)
-        number = search.number_at(settled)
-        if number is not None:
-            chance = len(places) * 2.0**-CHECK_BITS * min(1.0, search.tried * np.exp(-(settled.score**2) / 2))
-            return MarkFound(number, float(1.0 - chance))
-    return None
+class MarkSearch:
+    """What a picture holds, ready to be searched with one key or several."""
 
+    def __init__(self, seen: SeenPicture) -> None:
+        self._residual = seen.residual
+        self._tables: dict[tuple[float, float], ComplexArray] = {}
+        self._tiles = _tile_sizes(*seen.residual.shape)
+        self._tried = len(self._tiles) * PLACES**2
 
-def agreement(seen: SeenPicture, spectrum: MarkSpectrum, waves: ComplexArray, tile_px: float) -> float:
-    """How well the picture agrees with a known number's waves where it was neither cut nor scaled since, in spreads.
+    def find(self, spectrum: MarkSpectrum) -> MarkFound | None:
+        """The number that the picture carries, if a word with the right check sum comes out of a likely place."""
+        sync = _Sync(spectrum)
+        places = [place for tile in self._tiles for place in sync.peaks(self._seen(spectrum, tile, tile), tile, tile)]
+        places = sorted((place for place in places if place.score >= LEAST_SCORE), key=lambda place: -place.score)
+        for place in places[:CANDIDATES]:
+            settled = self._settled(sync, place)
+            number = self._number_at(spectrum, settled)
+            if number is not None:
+                by_chance = min(1.0, self._tried * np.exp(-(settled.score**2) / 2))
+                return MarkFound(number, float(1.0 - CANDIDATES * 2.0**-CHECK_BITS * by_chance))
+        return None
 
-    Above z by chance with a probability of at most exp(-z^2 / 2).
-    """
-    height, width = seen.residual.shape
-    shrink_x, shrink_y = seen.shrink
-    held = expected(spectrum, waves_seen(seen.residual, spectrum.reach, tile_px / shrink_x, tile_px / shrink_y))
-    x, y = width * shrink_x / 2 / tile_px, height * shrink_y / 2 / tile_px
-    return _spreads(held * waves.conj() * _turned(spectrum, x, y))
+    def _seen(self, spectrum: MarkSpectrum, tile_x: float, tile_y: float) -> ComplexArray:
+        """Kept for further keys where the tile is one of those that are always tried."""
+        kept = self._tables.get((tile_x, tile_y))
+        if kept is None:
+            kept = waves_seen(self._residual, spectrum.reach, tile_x, tile_y)
+            if tile_x == tile_y and tile_x in self._tiles:
+                self._tables[tile_x, tile_y] = kept
+        return kept
 
-
-def luma_carries(luma: Plane, spectrum: MarkSpectrum, waves: ComplexArray) -> bool:
-    """Whether luma (H, W) of an uncut, unscaled picture shows a known number's waves beyond chance."""
-    height, width = luma.shape
-    return agreement(see(luma), spectrum, waves, tile_px(width, height)) >= AGREEMENT
-
-
-def _turned(spectrum: MarkSpectrum, x: float, y: float) -> ComplexArray:
-    return np.asarray(np.exp(-2j * np.pi * (spectrum.x * x + spectrum.y * y)), np.complex64)
-
-
-def _spreads(products: ComplexArray) -> float:
-    spread = np.sqrt(float(np.sum(np.abs(products) ** 2)) / 2)
-    return float(np.sum(products.real)) / spread if spread > 0 else 0.0
-
-
-class _Search:
-    def __init__(self, seen: SeenPicture, spectrum: MarkSpectrum) -> None:
-        self._residual, self._spectrum = seen.residual, spectrum
-        self._sync = spectrum.sign_of < 0
-        self._rows, self._columns = spectrum.y[self._sync] % PLACES, spectrum.x[self._sync]
-        self._turns = spectrum.turns[self._sync]
-        self._steps = _tile_steps(*seen.residual.shape)
-        self.tried = len(self._steps) * PLACES**2
-
-    def likely_places(self) -> list[_Place]:
-        """The best ones of all sizes, best first."""
-        places = [place for tile, _ in self._steps for place in self._peaks(tile, tile, PEAKS)]
-        return sorted(places, key=lambda place: -place.score)[:CANDIDATES]
-
-    def settled(self, place: _Place) -> _Place:
+    def _settled(self, sync: _Sync, place: _Place) -> _Place:
         """The best place near that one."""
         step = _step(place.tile_x, max(self._residual.shape))
         for share in REFINED_STEPS:
             for x, y in ((1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
                 tile_x = place.tile_x * (1 + x * share * step)
                 tile_y = place.tile_y * (1 + y * share * step)
-                place = max(place, *self._peaks(tile_x, tile_y, 1, near=place), key=lambda one: one.score)
+                table = waves_seen(self._residual, sync.spectrum.reach, tile_x, tile_y)
+                place = max(place, *sync.peaks(table, tile_x, tile_y, count=1), key=lambda one: one.score)
         return place
 
-    def number_at(self, place: _Place) -> int | None:
-        spectrum = self._spectrum
+    def _number_at(self, spectrum: MarkSpectrum, place: _Place) -> int | None:
         held = expected(spectrum, waves_seen(self._residual, spectrum.reach, place.tile_x, place.tile_y))
-        products = held * spectrum.turns.conj() * _turned(spectrum, place.x, place.y)
-        carries = ~self._sync
-        soft = np.bincount(spectrum.sign_of[carries], products.real[carries], CODE_SIGNS)
+        products = (held * spectrum.turns.conj() * turned_back(spectrum, place.x, place.y)).real
+        carries = spectrum.sign_of >= 0
+        soft = np.bincount(spectrum.sign_of[carries], products[carries], CODE_SIGNS)
         return decode_number(soft.astype(np.float32))
 
-    def _peaks(self, tile_x: float, tile_y: float, count: int, near: _Place | None = None) -> list[_Place]:
-        spectrum = self._spectrum
-        table = waves_seen(self._residual, spectrum.reach, tile_x, tile_y)
-        products = expected(spectrum, table)[self._sync] * self._turns.conj()
+
+class _Sync:
+    """The waves of a key whose signs are known, and where in the picture they would all come together."""
+
+    def __init__(self, spectrum: MarkSpectrum) -> None:
+        self.spectrum = spectrum
+        known = spectrum.sign_of < 0
+        self._y, self._x = spectrum.y[known], spectrum.x[known]
+        self._back = spectrum.turns[known].conj()
+
+    def peaks(self, table: ComplexArray, tile_x: float, tile_y: float, *, count: int = PEAKS) -> list[_Place]:
+        """The best places for a table of all waves (see `waves_seen`)."""
+        products = table[self._y + self.spectrum.reach, self._x] * self._back
         spread = np.sqrt(float(np.sum(np.abs(products) ** 2)) / 2)
         if spread == 0:
             return []
-        laid_out = np.zeros((PLACES, PLACES // 2 + 1), np.complex64)
-        laid_out[self._rows, self._columns] = products.conj()
-        scores = _all_places(laid_out) / spread
+        scores = self._all_places(products) / spread
         peaks = []
         for _ in range(count):
             row, column = divmod(int(np.argmax(scores)), PLACES)
@@ -129,13 +113,13 @@ class _Search:
             scores[np.ix_(np.arange(row - 3, row + 4) % PLACES, np.arange(column - 3, column + 4) % PLACES)] = 0
         return peaks
 
-
-def _all_places(laid_out: ComplexArray) -> FloatArray:
-    """Re sum of products turned back, for each place: half of an inverse real FFT, which counts a wave twice."""
-    laid_out = laid_out.copy()
-    single = laid_out[:, 0].copy()
-    laid_out[:, 0] += np.roll(single[::-1], 1).conj()  # waves along y alone are met once, others twice
-    return np.asarray(np.fft.irfft2(laid_out, (PLACES, PLACES), norm="forward") / 2, np.float32)
+    def _all_places(self, products: ComplexArray) -> FloatArray:
+        """Re sum of the products turned back, for each place: half an inverse real FFT, which counts waves twice."""
+        laid_out = np.zeros((PLACES, PLACES // 2 + 1), np.complex64)
+        laid_out[self._y % PLACES, self._x] = products.conj()
+        upright = laid_out[:, 0].copy()
+        laid_out[:, 0] += np.roll(upright[::-1], 1).conj()  # waves along y alone would be met once, others twice
+        return np.asarray(np.fft.irfft2(laid_out, (PLACES, PLACES), norm="forward") / 2, np.float32)
 
 
 def _between(scores: FloatArray, row: int, column: int) -> tuple[float, float]:
@@ -152,15 +136,15 @@ def _between(scores: FloatArray, row: int, column: int) -> tuple[float, float]:
 
 
 def _step(tile: float, longer_px: int) -> float:
+    """Share by which the next size of a tile is larger."""
     return STEP_WAVES * tile / (MIDDLE_WAVES * longer_px / 2)
 
 
-def _tile_steps(height_px: int, width_px: int) -> list[tuple[float, float]]:
-    """Sizes of a tile, in pixels of the seen picture, and the share by which the next is larger."""
+def _tile_sizes(height_px: int, width_px: int) -> tuple[float, ...]:
+    """What is tried, in pixels of the seen picture."""
     shorter, longer = min(width_px, height_px), max(width_px, height_px)
-    tile, steps = LEAST_TILE * shorter, []
+    tile, sizes = LEAST_TILE * shorter, []
     while tile < LARGEST_TILE * shorter:
-        step = _step(tile, longer)
-        steps.append((tile, step))
-        tile *= 1 + step
-    return steps
+        sizes.append(tile)
+        tile *= 1 + _step(tile, longer)
+    return tuple(sizes)

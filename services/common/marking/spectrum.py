@@ -49,6 +49,11 @@ class MarkSpectrum:
         return np.asarray(self.turns * signs[self.sign_of], np.complex64)
 
     @property
+    def groups(self) -> IntArray:
+        """As `sign_of`, with the known signs as one more at the end, (n,)."""
+        return np.where(self.sign_of < 0, CODE_SIGNS, self.sign_of)
+
+    @property
     def reach(self) -> int:
         """The largest number of waves along one side."""
         return int(MAX_WAVES)
@@ -96,8 +101,13 @@ def rolling(tile: float, length_px: int, waves: IntArray, start: float = 0.0) ->
     return np.asarray(np.exp(2j * np.pi * places[:, np.newaxis] * waves), np.complex64)
 
 
+def turned_back(spectrum: MarkSpectrum, x: float, y: float) -> ComplexArray:
+    """What turns phases that count from that place, in tiles, into those that count from a tile's corner, (n,)."""
+    return np.asarray(np.exp(-2j * np.pi * (spectrum.x * x + spectrum.y * y)), np.complex64)
+
+
 def pattern(spectrum: MarkSpectrum, waves: ComplexArray, width_px: int, height_px: int, tile: float) -> FloatArray:
-    """The mark's pattern (height_px, width_px), of mean square 1 over whole tiles, seen from the top left corner."""
+    """The mark's pattern (height_px, width_px), seen from the top left corner; of mean square 1 if the waves are."""
     reach = spectrum.reach
     across = rolling(tile, width_px, np.arange(reach + 1, dtype=np.int32))
     down = rolling(tile, height_px, np.arange(-reach, reach + 1, dtype=np.int32))
