@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.gateway.context import Gateway
 from services.gateway.db import Media
-from services.gateway.media import media_record
+from services.gateway.media import media_record, suffix_of
 from services.gateway.provenance.claims import OutputClaim
 from services.gateway.provenance.manifests import SIDECAR_CONTENT_TYPE, SignedOutput
 
@@ -35,9 +35,12 @@ def sign_output(
     return gateway.manifests.sign(content, content_type, claim, detached=detached)
 
 
-def store_sidecar(gateway: Gateway, tenant: str, job_id: str, sidecar: bytes) -> Media:
+def store_sidecar(gateway: Gateway, tenant: str, job_id: str, sidecar: bytes, content_type: str) -> Media:
     """Keeps the manifest of a job's output as a file of that job: `GET /v1/media/{id}/manifest` and
     `GET /v1/jobs/{id}/manifest` find it. It goes when the job or its output is deleted. Doing it again replaces it.
+
+    Args:
+        content_type: of the output.
 
     Raises:
         LikenessError: STORE_UNAVAILABLE.
@@ -56,6 +59,7 @@ def store_sidecar(gateway: Gateway, tenant: str, job_id: str, sidecar: bytes) ->
                 content_type=SIDECAR_CONTENT_TYPE,
                 purpose=MANIFEST_PURPOSE,
                 job_id=job_id,
+                file_name=f"{media_id}{_beside(content_type)}",
             )
         )
     if outdated is not None:
@@ -66,6 +70,11 @@ def store_sidecar(gateway: Gateway, tenant: str, job_id: str, sidecar: bytes) ->
 def sidecar_id(job_id: str) -> str:
     """Of the manifest of a job's output, where it is not inside."""
     return f"manifest_{job_id.removeprefix('job_')}"
+
+
+def fits_kind(sidecar: Media, content_type: str) -> bool:
+    """Whether a manifest that is kept is one of such a file."""
+    return sidecar.file_name.endswith(_beside(content_type))
 
 
 def find_sidecar(session: Session, tenant: str, job_id: str | None) -> Media | None:
@@ -80,3 +89,7 @@ def find_sidecar(session: Session, tenant: str, job_id: str | None) -> Media | N
 def manifest_link(job_id: str) -> str:
     """The value of a Link header (RFC 8288) that leads from an output to the manifest beside it."""
     return f'</v1/jobs/{job_id}/manifest>; rel="c2pa-manifest"; type="{SIDECAR_CONTENT_TYPE}"'
+
+
+def _beside(content_type: str) -> str:
+    return f".{suffix_of(content_type)}.c2pa"
