@@ -4,9 +4,11 @@
 one machine. `likeness.v1` holds the generated gRPC stubs of the stages.
 """
 
-from likeness._accounts import ApiKey, AuditEntry, Tenant
+from likeness._accounts import ApiKey, AuditAnchor, AuditEntry, AuditVerification, Tenant
 from likeness._client import Client
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError, LikenessJobError
+from likeness._grants import Grant
+from likeness._provenance import Origin, Verification
 from likeness._swaps import SwapJob
 from likeness._types import (
     Batch,
@@ -33,6 +35,7 @@ __all__ = [
     "Client",
     "Consent",
     "Face",
+    "Grant",
     "Job",
     "JobEvent",
     "LikenessAPIError",

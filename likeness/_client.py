@@ -10,7 +10,9 @@ from typing import IO, Any, Final, Self
 import httpx
 
 from likeness._accounts import Audit, Keys, Tenants
+from likeness._grants import Grants
 from likeness._jobs import Batches, Jobs
+from likeness._provenance import Verification, verify
 from likeness._resources import Consents, Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
 from likeness._transport import Transport, without_none
@@ -52,6 +54,7 @@ class Client:
         self.batches = Batches(self._transport, "/v1/batches")
         self.media = MediaFiles(self._transport, "/v1/media")
         self.uploads = Uploads(self._transport, "/v1/uploads")
+        self.grants = Grants(self._transport, "/v1/grants")
         self.keys = Keys(self._transport, "/v1/keys")
         self.tenants = Tenants(self._transport, "/v1/tenants")
         self.audit = Audit(self._transport, "/v1/audit")
@@ -91,7 +94,7 @@ class Client:
             voice: id or name of an enrolled voice.
             format: wav, mp3, flac, opus, aac or pcm.
             speed: 0.25 to 4.
-            seed: the same seed gives the same audio.
+            seed: the same seed gives the same speech, but for its mark.
             to: a binary file, or a function that takes bytes; gets the audio while it arrives, and it is not kept.
         """
         body = without_none(
@@ -133,6 +136,23 @@ class Client:
             time_to_first_audio_ms=figures.get("ttfa_ms"),
             speaker_similarity=figures.get("speaker_similarity"),
         )
+
+    def verify(
+        self,
+        file: FileInput | None = None,
+        *,
+        media: str | None = None,
+        manifest: FileInput | None = None,
+        format: str | None = None,
+    ) -> Verification:
+        """Whether a file was made by this server: by its manifest, its invisible mark, and its hash.
+
+        Args:
+            file: a recording, picture or film; or `media`, the id of one that the server keeps.
+            manifest: the file's, where it lies beside it.
+            format: "pcm" for bare samples.
+        """
+        return verify(self._transport, file, media=media, manifest=manifest, format=format)
 
     def swap(self, *, target: FileInput, face: str | None = None, **options: Any) -> Swap:
         """Puts an enrolled face onto the faces of a picture, and fetches the result.

@@ -222,6 +222,9 @@ def run_stage(
         except LikenessError as error:
             _log.error("cannot load the model: %s", error.detail, extra={"reason": error.reason})
             failed.set()
+        except KeysError as error:
+            _log.error("cannot mark what is made: %s", error)
+            failed.set()
         except Exception:
             _log.exception("cannot load the model")
             failed.set()

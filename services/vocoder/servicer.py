@@ -11,6 +11,9 @@ import numpy as np
 from likeness.v1 import vocoder_pb2, vocoder_pb2_grpc
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES, SAMPLE_RATE_HZ, FloatArray
 from services.common.errors import LikenessError
+from services.common.grants import granted_mark
+from services.common.keys import MARK, load_secret
+from services.common.marking.audio_marker import AudioMarker
 from services.common.metrics import StageMetrics
 from services.common.wire import chunked, frames_from_wire, samples_to_s16
 from services.vocoder.draft import DraftEngine
@@ -23,19 +26,26 @@ BLOCK_FRAMES: Final = 16  # rendered between two answers after it; the deadline 
 
 
 class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
-    """Implements `likeness.v1.VocoderService`. Every call has a stream of its own; engines hold only weights."""
+    """Implements `likeness.v1.VocoderService`. Every call has a stream of its own; engines hold only weights.
+
+    What is made for a grant leaves with its mark.
+    """
 
     def __init__(self, settings: VocoderSettings) -> None:
         self._settings = settings
         self._metrics = StageMetrics("vocoder")
         self._engines: Mapping[str, DraftEngine | WaveNetEngine] = {}
+        self._mark_key: bytes | None = None
 
     def load(self) -> None:
         """Reads the weights and renders a moment of silence with every engine, which compiles it.
 
         Raises:
             LikenessError: MODEL_INVALID, also when the default engine has no weights here.
+            KeysError: grants are required, and there is no key to mark with.
         """
+        if self._settings.grants == "required":
+            self._mark_key = load_secret(self._settings.resolved_keys_dir / MARK)
         engines = load_engines(self._settings.models_dir)
         if self._settings.vocoder_engine not in engines:
             detail = f"The engine {self._settings.vocoder_engine!r} is the default, but its weights are not installed."
@@ -50,6 +60,7 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
         self, request_iterator: Iterator[vocoder_pb2.SynthesizeWaveformRequest], context: Any
     ) -> Iterator[vocoder_pb2.SynthesizeWaveformResponse]:
         options = vocoder_pb2.WaveformOptions()
+        mark = self._marker()
         stream, engine_name = None, ""
         worked_s, sample_count, frame_count = 0.0, 0, 0
         for index, request in enumerate(request_iterator):
@@ -68,7 +79,7 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
                 worked_s += time.perf_counter() - started_s
                 frame_count += len(block)
                 sample_count += samples.size
-                yield from _responses(samples, engine_name)
+                yield from _responses(mark.write(samples), engine_name)
         if stream is None or frame_count == 0:
             raise LikenessError("INVALID_FIELD", "The stream held no acoustic frames.", field="frames")
         started_s = time.perf_counter()
@@ -77,7 +88,26 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
         if sample_count + samples.size != frame_count * HOP_SAMPLES:
             raise LikenessError("INTERNAL", f"{frame_count} frames became {sample_count + samples.size} samples.")
         self._metrics.real_time_factor.observe(worked_s * SAMPLE_RATE_HZ / (frame_count * HOP_SAMPLES))
-        yield from _responses(samples, engine_name)
+        yield from _responses(np.concatenate([mark.write(samples), mark.finish()]), engine_name)
+
+    def _marker(self) -> AudioMarker | Unmarked:
+        """What the samples of this call pass through before anybody hears them."""
+        number = granted_mark()
+        if number == 0:  # what the gateway alone listens to, when it calibrates a voice
+            return Unmarked()
+        if self._mark_key is None:
+            raise LikenessError("MARK_FAILED", "The vocoder has no key to mark with.")
+        return AudioMarker(self._mark_key, number)
+
+
+class Unmarked:
+    """In place of a marker: samples as they are."""
+
+    def write(self, samples: FloatArray) -> FloatArray:
+        return samples
+
+    def finish(self) -> FloatArray:
+        return np.zeros(0, np.float32)
 
 
 def _temperature(options: vocoder_pb2.WaveformOptions) -> float:

@@ -151,6 +151,16 @@ NAMING: dict[str, list[Naming]] = {
         _swap(face="Carla", selection="reference", reference_face="face"),
     ],
     "create_batch": [_json("/v1/batches", input_file_id="file", endpoint="/v1/audio/speech")],
+    "create_grant": [
+        _json("/v1/grants", **{field: name})
+        for field, name in [
+            ("voice", "voice"),
+            ("voice", "name of a voice"),
+            ("face", "face"),
+            ("voice_consent", "voice consent"),
+            ("face_consent", "face consent"),
+        ]
+    ],
     "create_key": [_json("/v1/keys", name="x", tenant="tenant")],
 }
 NAMES_NOTHING = {"create_voice_consent", "create_face_consent", "create_upload", "create_file"}

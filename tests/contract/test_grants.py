@@ -29,7 +29,9 @@ from services.common.wire import profile_to_wire, samples_to_s16
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
 from services.synthesizer.servicer import SynthesizerServicer
+from tests.contract.gateway_accounts import KeyedGateway
 from tests.contract.gateway_fakes import FakeStages, pitch_embedding, sine
+from tests.contract.gateway_people import enrol_ada, enrol_bob
 
 ADA, BOB = pitch_embedding(120.0), pitch_embedding(210.0)
 SPEECH = Grant("speech", "local", ("voice_ada",), frozenset({voice_template(ADA)}), mark=7)
@@ -224,5 +226,31 @@ def test_a_gateway_that_is_not_trusted_is_told_so(tmp_path: Path) -> None:
         told = client.post("/v1/audio/voices", data=form)
         assert told.status_code == 500 and told.get_json()["reason"] == "GRANT_REFUSED", told.text
         assert "public key" in told.get_json()["detail"]
+    finally:
+        stages.close()
+
+
+def test_the_api_grants_calls_of_the_tenants_own_people(tmp_path: Path) -> None:
+    keyed = KeyedGateway(tmp_path, **(stages := FakeStages(tmp_path)).targets())
+    try:
+        client = keyed.client(keyed.new_key(scopes=["voices", "faces", "speech", "swaps"])["key"])
+        voice, face = enrol_ada(client), enrol_bob(client)
+        spoken = client.post("/v1/grants", json={"voice": "Ada"}).get_json()
+        grant = GrantVerifier(tmp_path / "keys" / "grants").verify(spoken["grant"], "SynthesizeWaveform")
+        assert grant.likenesses == (voice["id"],) and grant.mark == spoken["mark"] > 0
+        assert grant.templates == {voice_template(spoken["profile"]["embedding"])}
+        swap = client.post("/v1/grants", json={"face": "Bob", "valid_seconds": 5}).get_json()
+        grant = GrantVerifier(tmp_path / "keys" / "grants").verify(swap["grant"], "SwapPicture")
+        assert grant.templates == {source["sha256"] for source in swap["sources"]} and grant.mark != spoken["mark"]
+        assert swap["expires_at"] - swap["created_at"] == 5
+        enrol = client.post("/v1/grants", json={"voice_consent": voice["consent"]}).get_json()
+        with pytest.raises(LikenessError):
+            GrantVerifier(tmp_path / "keys" / "grants").verify(enrol["grant"], "SynthesizeWaveform")
+        client.post(f"/v1/face_consents/{face['consent']}/revoke")
+        assert client.post("/v1/grants", json={"face": "Bob"}).get_json()["reason"] == "CONSENT_NOT_LIVE"
+        reader = keyed.client(keyed.new_key(scopes=["voices"])["key"])
+        told = reader.post("/v1/grants", json={"voice": "Ada"})
+        assert (told.status_code, told.get_json()["reason"]) == (403, "INSUFFICIENT_SCOPE")
+        assert client.post("/v1/grants", json={"voice": "Ada", "face": "Bob"}).status_code == 400
     finally:
         stages.close()

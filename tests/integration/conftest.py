@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,7 +20,9 @@ import likeness
 from likeness._stack import GATEWAY, GRPC_SERVICES, LOOPBACK, ServerSpec, Stack, StackEvent, free_ports, local_servers
 from likeness._stack.process import ServerProcess
 from likeness.v1 import encoder_pb2_grpc, faceswap_pb2_grpc, synthesizer_pb2_grpc, vocoder_pb2_grpc
+from services.common.decode import decode_audio
 from services.common.settings import REPOSITORY_ROOT
+from tests.integration.granting import granting_channel
 
 # The generated stubs' constructors are not typed.
 EncoderServiceStub: Any = encoder_pb2_grpc.EncoderServiceStub
@@ -69,6 +72,12 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
     return False
 
 
+def is_same_speech(first: bytes, second: bytes) -> bool:
+    """Whether two files hold the same speech, but for the marks, of which each output has its own."""
+    samples = [decode_audio(audio).samples for audio in (first, second)]
+    return len(samples[0]) == len(samples[1]) and float(np.corrcoef(samples)[0, 1]) > 0.95
+
+
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     started = RunningStack(tmp_path_factory.mktemp("stack"))
@@ -101,11 +110,11 @@ def face_consent(client: likeness.Client) -> likeness.Consent:
 
 @pytest.fixture
 def channel_to(running: RunningStack) -> Iterator[Callable[[str], grpc.Channel]]:
-    """Opens plain channels to stages of the session's stack."""
+    """Opens channels to stages of the session's stack, whose calls are granted."""
     opened: list[grpc.Channel] = []
 
     def open_channel(stage: str) -> grpc.Channel:
-        opened.append(grpc.insecure_channel(running.spec(stage).address))
+        opened.append(granting_channel(running.spec(stage).address, running.data_dir / "keys"))
         return opened[-1]
 
     yield open_channel
@@ -117,8 +126,8 @@ OwnServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[OwnServer]:
-    """Starts a server apart from the stack, with settings of its own, and waits until it is ready."""
+def own_server(tmp_path: Path, running: RunningStack) -> Iterator[OwnServer]:
+    """Starts a server apart from the stack, with its keys but settings of its own, and waits until it is ready."""
     started: list[ServerProcess] = []
 
     def start(name: str, **settings: Any) -> ServerProcess:
@@ -126,6 +135,7 @@ def own_server(tmp_path: Path) -> Iterator[OwnServer]:
         is_gateway = name == GATEWAY
         environment = {
             "LIKENESS_DATA_DIR": str(tmp_path),
+            "LIKENESS_KEYS_DIR": str(running.data_dir / "keys"),
             "LIKENESS_HOST": LOOPBACK,
             "LIKENESS_HTTP_PORT" if is_gateway else "LIKENESS_PORT": str(port),
             "LIKENESS_METRICS_PORT": str(metrics_port),

@@ -95,19 +95,19 @@ def test_curl(running: RunningStack, tmp_path: Path) -> None:
 
 
 def test_grpc_encoder(running: RunningStack) -> None:
-    shown = run_example(running, "grpc_encoder.py", PERSONA, PERSONA, *targets(running, "encoder"))
+    shown = run_example(running, "grpc_encoder.py", PERSONA, PERSONA, "--who", "Juniper", *targets(running, "encoder"))
     assert "cosine 1.000" in shown
 
 
 def test_grpc_speech(running: RunningStack, tmp_path: Path) -> None:
-    stages = targets(running, "encoder", "synthesizer", "vocoder")
+    stages = targets(running, "synthesizer", "vocoder")
     shown = run_example(running, "grpc_speech.py", "--out", tmp_path / "a.wav", *stages)
     assert decode_audio((tmp_path / "a.wav").read_bytes()).duration_s > 1
     assert "morning" in shown.lower()
 
 
 def test_grpc_faces(running: RunningStack) -> None:
-    shown = run_example(running, "grpc_faces.py", GROUP.path, *targets(running, "faceswap"))
+    shown = run_example(running, "grpc_faces.py", GROUP.path, "--who", "x", *targets(running, "faceswap"))
     assert "1280 x 886 pixels" in shown
 
 

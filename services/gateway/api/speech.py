@@ -92,7 +92,7 @@ class SpeechIn(QueueFields, JsonBody):
         description="true: send while it is made. false: send when complete, with exact figures in the headers. By "
         "default short inputs are completed first and long ones are streamed.",
     )
-    seed: int = Field(0, ge=0, le=2**64 - 1, description="Same seed, same input, same models: same output.")
+    seed: int = Field(0, ge=0, le=2**64 - 1, description="Same seed, input and models: same speech, but for its mark.")
     pitch_shift: float = Field(0.0, ge=-12, le=12, description="Semitones.")
     vocoder: Literal["draft", "wavenet"] | None = Field(None, description="The engine; by default the better one.")
     language: Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z0-9-]+$")] = Field(
