@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from services.common.errors import LikenessError
 from services.gateway.context import Gateway
 from services.gateway.db import (
+    Consent,
     Face,
     Job,
     JobEvent,
@@ -177,6 +178,9 @@ def _require_unused(session: Session, tenant: str, media_id: str) -> None:
     face = session.scalar(select(Face).where(Face.tenant == tenant, mentions(Face.pictures, media_id)))
     if face is not None:
         raise LikenessError("IN_USE", f"It is a picture of the face {face.id}; delete that.")
+    consent = session.scalar(select(Consent).where(Consent.tenant == tenant, Consent.evidence_media_id == media_id))
+    if consent is not None:
+        raise LikenessError("IN_USE", f"It is the evidence of the consent {consent.id}.")
     job = session.scalar(unfinished_with(tenant, media_id))
     if job is not None:
         raise LikenessError("IN_USE", f"The job {job} needs it, and has not ended; cancel that first.")

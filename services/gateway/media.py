@@ -27,10 +27,11 @@ Purpose = Literal[
     "batch_input",
     "batch_result",
     "upload",
+    "consent_evidence",
     "manifest",
 ]
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
-KEPT_WITH_LIKENESS: Final = ("voice_sample", "face_picture")  # deleted with their voice or face, not by age
+KEPT_WITH_LIKENESS: Final = ("voice_sample", "face_picture", "consent_evidence")  # not deleted by age
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
 MAX_SOURCE_BYTES: Final = 256 * 1024 * 1024  # of an upload that is enrolled, which is read into memory
 _SUFFIXES: Final = {
@@ -51,6 +52,8 @@ _SUFFIXES: Final = {
     "video/webm": "webm",
     "video/x-matroska": "mkv",
     "application/jsonl": "jsonl",
+    "application/pdf": "pdf",
+    "application/octet-stream": "bin",
     "application/c2pa": "c2pa",
 }
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 from services.gateway.db import LOCAL_TENANT
 from services.gateway.settings import GatewaySettings
 
-Scope = Literal["read", "voices", "faces", "speech", "swaps", "jobs", "media", "admin"]
+Scope = Literal["read", "voices", "faces", "speech", "swaps", "jobs", "media", "attest", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 LOCAL_ACTOR: Final = "local"  # in the audit: somebody on this machine, who needs no key
 
