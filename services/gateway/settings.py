@@ -166,6 +166,21 @@ class GatewaySettings(CommonSettings):
     challenge_ttl_s: int = Field(
         default=600, ge=30, le=3600, description="So long a person has for the phrase or the turns they are asked for."
     )
+    protected_voice_similarity: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="From this cosine of two speaker embeddings on, a voice counts as that of a protected person.",
+    )
+    protected_face_distance: float = Field(
+        default=0.55,
+        gt=0,
+        lt=1,
+        description="Up to this distance of two face descriptors, a face counts as that of a protected person.",
+    )
+    protected_refresh_s: float = Field(
+        default=2.0, ge=0, description="How often a process looks whether people were registered or removed."
+    )
     consent_interval_s: float = Field(default=2.0, gt=0, description="How often running work looks at its consents.")
     complete_below_characters: int = Field(
         default=120,
