@@ -47,6 +47,33 @@ class AuditEntry(_FromJson):
     object_id: str | None
     request_id: str
     status: int
+    details: Mapping[str, Any] | None = None
+    seq: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditAnchor(_FromJson):
+    """The last entry of the audit at some time, signed: a compact JWS, and what is in it."""
+
+    anchor: str
+    seq: int
+    sha256: str
+    time: str
+    public_key: str  # PEM
+
+
+@dataclass(frozen=True)
+class AuditVerification(_FromJson):
+    """What a check of the whole audit found: of each finding "seq", "what" and "detail"."""
+
+    intact: bool
+    entries: int
+    unchained: int
+    head_seq: int
+    head_sha256: str
+    anchors: int
+    findings: Sequence[Mapping[str, Any]] = ()
 
 
 class Keys(Collection):
@@ -64,7 +91,7 @@ class Keys(Collection):
 
         Args:
             name: what it is for.
-            scopes: what it allows; by default everything but "admin".
+            scopes: what it allows; by default everything but "attest" and "admin".
             expires_at: RFC 3339 time; without it until it is revoked.
             tenant: another tenant's, for administrators of the tenant "local".
         """
@@ -118,3 +145,12 @@ class Audit(Collection):
     ) -> list[AuditEntry]:
         """What was done, newest first: by that actor, to that object."""
         return [AuditEntry.from_json(item) for item in self._pages(limit, actor=actor, object_id=object_id)]
+
+    def anchor(self) -> AuditAnchor:
+        """The audit's end as it is now, signed. For administrators of the tenant "local"."""
+        return AuditAnchor.from_json(self._transport.json("GET", f"{self._path}/anchor"))
+
+    def verify(self, anchors: Sequence[str] = ()) -> AuditVerification:
+        """Lets the server check the whole chain, and that anchors taken before still fit."""
+        found = self._transport.json("POST", f"{self._path}/verify", json={"anchors": [*anchors]})
+        return AuditVerification.from_json(found)

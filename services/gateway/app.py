@@ -23,6 +23,7 @@ from services.gateway.api import (
     docs,
     faces,
     files,
+    grants,
     health,
     job_events,
     jobs,
@@ -34,6 +35,7 @@ from services.gateway.api import (
     swaps,
     tenants,
     uploads,
+    verify,
     voices,
     webhooks,
 )
@@ -54,12 +56,14 @@ PING_INTERVAL_S: Final = 10  # a browser that went away without a word is found 
 _BLUEPRINTS: Final = (
     consents.voice_consents,
     consents.face_consents,
+    consents.well_known,
     voices.bp,
     speech.bp,
     faces.bp,
     swaps.bp,
     live.bp,
     media.bp,
+    verify.bp,
     uploads.bp,
     jobs.bp,
     job_events.bp,
@@ -68,6 +72,7 @@ _BLUEPRINTS: Final = (
     webhooks.bp,
     models.bp,
     keys.bp,
+    grants.bp,
     tenants.bp,
     audit.bp,
     health.bp,
@@ -149,9 +154,9 @@ def create_app(settings: GatewaySettings | None = None) -> APIFlask:
 
 
 def _allow_large_bodies() -> None:
-    """Only a swap's request may be as large as a film is, and a part of an upload as large as that may be."""
+    """Only requests that bring a film may be as large as one is, and a part of an upload as large as that may be."""
     settings = current_gateway().settings
-    if request.endpoint == "swaps.create_swap":
+    if request.endpoint in ("swaps.create_swap", "verify.verify"):
         request.max_content_length = settings.max_film_bytes
     elif request.endpoint == "uploads.put_part":
         request.max_content_length = max(settings.max_upload_bytes, settings.upload_part_bytes)

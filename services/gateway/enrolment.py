@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from services.common.audio import SAMPLE_RATE_HZ
 from services.common.decode_audio import decode_audio
@@ -19,6 +20,9 @@ from services.common.grants import Grant, voice_template
 from services.common.wire import profile_from_wire
 from services.gateway.calibration import calibrate
 from services.gateway.consent import require_live_consent
+from services.gateway.consents.fingerprint import fingerprint
+from services.gateway.consents.replays import remember
+from services.gateway.consents.spoken import require_consenting_speaker
 from services.gateway.context import Gateway
 from services.gateway.db import Face, Media, Voice
 from services.gateway.db.models import utc_now
@@ -49,6 +53,8 @@ class VoiceOrder:
 def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id: str) -> Voice:
     """Checks the consent, joins the clips, embeds, calibrates, and keeps profile, quality and sample.
 
+    With a spoken consent the clips must be of the person who spoke it.
+
     Raises:
         LikenessError: CONSENT_*, MEDIA_*, SPEECH_TOO_SHORT, ALREADY_EXISTS, and what a stage failed with.
     """
@@ -67,6 +73,8 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
     with fields_called({"": order.clips_field, "samples_s16": order.clips_field, "samples": order.clips_field}):
         embedded = gateway.stages.embed(samples, call, label=order.name)
     profile = profile_from_wire(embedded.profile, field="encoder.profile")
+    if consent.kind == "spoken":
+        require_consenting_speaker(gateway, consent, embedded, field=order.clips_field)
     call = call.granting(Grant("calibrate", tenant, (consent.id,), frozenset({voice_template(profile.embedding)})))
     calibration = None
     if settings.calibrate:
@@ -87,7 +95,8 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
         quality=message_record(embedded.quality),
         calibration=None if calibration is None else calibration.to_json(),
     )
-    keep(gateway, voice, [sample])
+    prints = fingerprint(samples)
+    keep(gateway, voice, [sample], also=lambda session: remember(session, prints, voice.id))
     return voice
 
 
@@ -114,11 +123,18 @@ def join_clips(clips: Sequence[bytes], *, field: str) -> np.ndarray[tuple[int], 
     return np.concatenate(pieces)
 
 
-def keep(gateway: Gateway, record: Voice | Face, media: Sequence[Media]) -> None:
-    """Adds the record; when somebody took the name meanwhile, withdraws its media."""
+def keep(
+    gateway: Gateway,
+    record: Voice | Face,
+    media: Sequence[Media],
+    *,
+    also: Callable[[Session], None] = lambda session: None,
+) -> None:
+    """Adds the record, and what `also` adds to it; when somebody took the name meanwhile, withdraws its media."""
     try:
         with gateway.database.session() as session:
             session.add(record)
+            also(session)
     except IntegrityError as error:
         for item in media:
             withdraw(gateway, item)

@@ -31,7 +31,7 @@ from services.gateway.idempotency import answer_is_secret
 from services.gateway.ids import new_id
 
 bp = APIBlueprint("keys", __name__, url_prefix="/v1/keys", tag="Accounts")
-WITHOUT_ADMIN: Final[tuple[Scope, ...]] = tuple(scope for scope in SCOPES if scope != "admin")
+COMMON: Final[tuple[Scope, ...]] = tuple(scope for scope in SCOPES if scope not in ("attest", "admin"))
 MAX_OVERLAP_S: Final = 30 * 24 * 3600
 _NOT_REVOKED: Final = ApiKey.revoked_at.is_(None)
 
@@ -47,7 +47,7 @@ class KeyIn(JsonBody):
 
     name: Name = Field(description="What it is for.")
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))] = Field(
-        list(WITHOUT_ADMIN), description="What it allows; by default everything but `admin`."
+        list(COMMON), description="What it allows; by default everything but `attest` and `admin`."
     )
     expires_at: PointInTime | None = Field(None, description="Until when; without it until it is deleted.")
     tenant: Identifier | None = Field(None, description="Of another tenant; for administrators of the tenant `local`.")

@@ -79,7 +79,7 @@ class Policy(_Rules):
     )
     refused_texts: list[Term] = Field(default_factory=list, description="Words no text to be spoken may contain.")
     safety_classifier: SafetyClassifier | None = Field(
-        default=None, description="Looks at face pictures, swap targets and frames of films; required where it is named."
+        default=None, description="Looks at face pictures, swap targets and frames of films, and must be there."
     )
 
     def require_kind(self, kind: str, use: str, *, field: str | None = None) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from likeness.v1 import encoder_pb2
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.decode_audio import decode_audio
 from services.common.errors import LikenessError
@@ -26,7 +27,9 @@ from services.gateway.consents.listening import Heard, listen
 from services.gateway.consents.phrase import Phrase
 from services.gateway.consents.proof import Proof
 from services.gateway.consents.replays import require_new_recording
+from services.gateway.consents.templates import context_of, unseal
 from services.gateway.context import Gateway
+from services.gateway.db import Consent
 from services.gateway.stages import Call, fields_called
 
 FIELD: Final = "recording"
@@ -85,21 +88,33 @@ def verify_spoken(gateway: Gateway, recording: bytes, phrase: Phrase, call: Call
     return SpokenProof(np.asarray(embedded.profile.embedding, np.float32), measured, prints)
 
 
-def require_same_speaker(template: NDArray[np.float32], embedding: NDArray[np.float32], *, field: str) -> float:
-    """Cosine of a voice sample's embedding (256,) to the consent's.
+def require_consenting_speaker(
+    gateway: Gateway, consent: Consent, sample: encoder_pb2.EmbedSpeechResponse, *, field: str
+) -> None:
+    """A voice's sample must be of who spoke the consent, and of nobody else beside.
+
+    Args:
+        sample: what the encoder says of it.
 
     Raises:
-        LikenessError: CONSENT_SPEAKER_MISMATCH below `SAME_SPEAKER`.
+        LikenessError: CONSENT_SPEAKER_MISMATCH; TEMPLATE_UNREADABLE.
     """
-    lengths = float(np.linalg.norm(template) * np.linalg.norm(embedding))
-    cosine = float(template @ embedding) / max(lengths, 1e-9)
+    template = unseal(gateway.keys.templates, consent.template or b"", context_of(consent.id, consent.subject))
+    if sample.quality.multiple_speakers:
+        detail = "Parts of the recording sound like different people. Send a recording of who consented, alone."
+        raise LikenessError("CONSENT_SPEAKER_MISMATCH", detail, field=field)
+    cosine = similarity(template, np.asarray(sample.profile.embedding, np.float32))
     if not cosine >= SAME_SPEAKER:
         detail = (
             f"The recording does not sound like the person who spoke the consent (similarity {cosine:.2f}, at least "
             f"{SAME_SPEAKER:.2f} is needed). Send a recording of that person, made in a quiet place."
         )
         raise LikenessError("CONSENT_SPEAKER_MISMATCH", detail, field=field)
-    return cosine
+
+
+def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Cosine of two embeddings (256,)."""
+    return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9)
 
 
 def _require_unmarked(gateway: Gateway, samples: FloatArray, field: str) -> None:
