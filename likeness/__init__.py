@@ -29,7 +29,9 @@ from likeness._uploads import Upload
 
 __all__ = [
     "ApiKey",
+    "AuditAnchor",
     "AuditEntry",
+    "AuditVerification",
     "Batch",
     "BatchCounts",
     "Client",
@@ -44,6 +46,7 @@ __all__ = [
     "LikenessJobError",
     "Media",
     "MediaFile",
+    "Origin",
     "Progress",
     "Speech",
     "SpeechFigures",
@@ -51,5 +54,6 @@ __all__ = [
     "SwapJob",
     "Tenant",
     "Upload",
+    "Verification",
     "Voice",
 ]

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from likeness._cli import (
+    audit,
     backup,
     batch,
     consents,
@@ -27,6 +28,7 @@ from likeness._cli import (
     swap,
     up,
     uploads,
+    verify,
     voices,
 )
 from likeness._cli.output import complain, say
@@ -52,6 +54,7 @@ app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("speak")(speak.speak)
 app.command("swap")(swap.swap)
+app.command("verify")(verify.verify)
 app.command("record")(record.record)
 app.command("demo")(demo.demo)
 app.command("upload")(uploads.upload)
@@ -63,6 +66,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(media.app, name="media")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 app.add_typer(batch.app, name="batch")
 
 

@@ -123,10 +123,11 @@ def load_trusted(folder: Path) -> list[Ed25519PublicKey]:
     paths = sorted(folder.glob("*.pem")) if folder.is_dir() else []
     if not paths:
         raise KeysError(f"{folder} holds no public key (*.pem) of a gateway")
-    return [_load_public_key(path) for path in paths]
+    return [load_public_key(path) for path in paths]
 
 
-def _load_public_key(path: Path) -> Ed25519PublicKey:
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    """A bare public key, or that of a certificate. Raises KeysError."""
     data = _read(path)
     try:
         if b"BEGIN CERTIFICATE" in data:
