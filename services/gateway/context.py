@@ -15,6 +15,7 @@ from services.gateway.ids import new_id
 from services.gateway.jobs import JobQueue
 from services.gateway.jobs.processes import Presence
 from services.gateway.jobs.tables import prepare_tables
+from services.gateway.protected.registry import ProtectedPeople, Thresholds
 from services.gateway.provenance.manifests import ManifestSigner
 from services.gateway.provenance.signing_key import load_function, load_signing_key
 from services.gateway.settings import GatewaySettings
@@ -29,6 +30,7 @@ class Gateway:
     keys: Keys
     manifests: ManifestSigner
     policy: Policy
+    protected: ProtectedPeople
     database: Database
     store: ObjectStore
     stages: Stages
@@ -72,11 +74,13 @@ def open_gateway(settings: GatewaySettings) -> Gateway:
     database.migrate()
     prepare_tables(database)
     chain_unchained(database)
+    thresholds = Thresholds(settings.protected_voice_similarity, settings.protected_face_distance)
     return Gateway(
         settings,
         keys,
         ManifestSigner(load_signing_key(keys.c2pa, load_function(settings.c2pa_sign))),
         policy,
+        ProtectedPeople(database, keys.templates, thresholds, settings.protected_refresh_s),
         database,
         open_store(settings),
         Stages(settings, GrantSigner(keys.grant)),

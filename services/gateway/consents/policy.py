@@ -73,6 +73,11 @@ class Policy(_Rules):
     )
     minimum_age: int = Field(default=18, ge=18, le=120, description="Of a person with a known birthday.")
     adult_statement: bool = Field(default=False, description="A consent must state that the person is an adult.")
+    protected_self_use: bool = Field(
+        default=False,
+        description="Who is protected may be cloned by the tenant that registered them, with a spoken or filmed "
+        "consent of their own.",
+    )
     purpose_required: bool = Field(default=False, description="Consents must say what the likeness is for.")
     refused_purposes: list[Term] = Field(
         default_factory=list, description="Words no purpose may name; sexual ones too."
