@@ -14,7 +14,9 @@ from services.common.grants import Grant
 from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Face, Media, find, find_named
+from services.gateway.ids import new_id
 from services.gateway.media import publish, reference_to, withdraw
+from services.gateway.protected.refusal import require_unprotected, require_unprotected_picture
 from services.gateway.uploads import picture_content_type
 
 Selection = Literal["largest", "all", "index", "reference"]
@@ -82,8 +84,11 @@ class Assignment:
 def assign(gateway: Gateway, tenant: str, orders: Sequence[AssignmentOrder]) -> list[Assignment]:
     """Finds the faces, checks every consent, and only then keeps the reference pictures.
 
+    Protected people are neither put onto others nor replaced by reference.
+
     Raises:
-        LikenessError: INVALID_FIELD, NOT_FOUND, CONSENT_*, MEDIA_EMPTY, MEDIA_UNSUPPORTED.
+        LikenessError: INVALID_FIELD, NOT_FOUND, CONSENT_*, PROTECTED_PERSON, MEDIA_EMPTY, MEDIA_UNSUPPORTED, and what
+            the face stage failed with.
     """
     if not 1 <= len(orders) <= MAX_ASSIGNMENTS:
         detail = f"One to {MAX_ASSIGNMENTS} assignments are taken, got {len(orders)}."
@@ -92,14 +97,16 @@ def assign(gateway: Gateway, tenant: str, orders: Sequence[AssignmentOrder]) -> 
     with gateway.database.session() as session:
         for order in orders:
             order.check()
-            face = _usable(session, tenant, order.face, f"{order.field}face")
+            face = _usable(gateway, session, tenant, order.face, f"{order.field}face")
             other = None
             if order.reference_face is not None:
-                other = _usable(session, tenant, order.reference_face, f"{order.field}reference_face")
+                other = _usable(gateway, session, tenant, order.reference_face, f"{order.field}reference_face")
             found.append((face, other))
     for order in orders:
         if order.reference is not None:
-            picture_content_type(order.reference, field=f"{order.field}reference")
+            field = f"{order.field}reference"
+            picture_content_type(order.reference, field=field)
+            require_unprotected_picture(gateway, tenant, order.reference, new_id("req"), field=field)
     made = []
     for order, (face, other) in zip(orders, found, strict=True):
         media = None
@@ -154,11 +161,11 @@ def forget_references(gateway: Gateway, tenant: str, assignments: Sequence[Assig
 
 
 def _message(gateway: Gateway, session: Session, tenant: str, assignment: Assignment) -> faceswap_pb2.FaceAssignment:
-    face = _usable(session, tenant, assignment.face, "face", by_id=True)
+    face = _usable(gateway, session, tenant, assignment.face, "face", by_id=True)
     sources = [_picture(gateway, session, tenant, picture["media"]) for picture in face.pictures]
     selector = faceswap_pb2.FaceSelector(selection=_SELECTIONS[assignment.selection], index=assignment.index)
     if assignment.reference_face is not None:
-        other = _usable(session, tenant, assignment.reference_face, "reference_face", by_id=True)
+        other = _usable(gateway, session, tenant, assignment.reference_face, "reference_face", by_id=True)
         selector.reference.CopyFrom(_picture(gateway, session, tenant, other.pictures[0]["media"]))
     if assignment.reference_media is not None:
         selector.reference.CopyFrom(_picture(gateway, session, tenant, assignment.reference_media))
@@ -167,13 +174,14 @@ def _message(gateway: Gateway, session: Session, tenant: str, assignment: Assign
     return faceswap_pb2.FaceAssignment(sources=sources, faces=selector)
 
 
-def _usable(session: Session, tenant: str, face: str, field: str, *, by_id: bool = False) -> Face:
-    """The enrolled face, when its consent is live."""
+def _usable(gateway: Gateway, session: Session, tenant: str, face: str, field: str, *, by_id: bool = False) -> Face:
+    """The enrolled face, when its consent is live and its person not protected."""
     if by_id:
         found = find(session, Face, tenant, face, what="face", field=field)
     else:
         found = find_named(session, Face, tenant, face, what="face", field=field)
-    require_live_consent(session, tenant, found.consent_id, subject="face", use="swap", field=field)
+    consent = require_live_consent(session, tenant, found.consent_id, subject="face", use="swap", field=field)
+    require_unprotected(gateway, session, found, consent, field=field)
     return found
 
 

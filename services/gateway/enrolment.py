@@ -30,6 +30,7 @@ from services.gateway.ids import new_id
 from services.gateway.media import publish, withdraw
 from services.gateway.message_records import message_record
 from services.gateway.profiles import profile_record
+from services.gateway.protected.refusal import require_unprotected_voice
 from services.gateway.stages import Call, fields_called
 
 MAX_CLIPS: Final = 20
@@ -53,10 +54,11 @@ class VoiceOrder:
 def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id: str) -> Voice:
     """Checks the consent, joins the clips, embeds, calibrates, and keeps profile, quality and sample.
 
-    With a spoken consent the clips must be of the person who spoke it.
+    With a spoken consent the clips must be of the person who spoke it. Protected people are refused.
 
     Raises:
-        LikenessError: CONSENT_*, MEDIA_*, SPEECH_TOO_SHORT, ALREADY_EXISTS, and what a stage failed with.
+        LikenessError: CONSENT_*, PROTECTED_PERSON, MEDIA_*, SPEECH_TOO_SHORT, ALREADY_EXISTS, and what a stage failed
+            with.
     """
     settings = gateway.settings
     expires_at = time.monotonic() + settings.enrolment_deadline_s
@@ -73,6 +75,7 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
     with fields_called({"": order.clips_field, "samples_s16": order.clips_field, "samples": order.clips_field}):
         embedded = gateway.stages.embed(samples, call, label=order.name)
     profile = profile_from_wire(embedded.profile, field="encoder.profile")
+    require_unprotected_voice(gateway, profile.embedding, consent=consent, field=order.clips_field)
     if consent.kind == "spoken":
         require_consenting_speaker(gateway, consent, embedded, field=order.clips_field)
     call = call.granting(Grant("calibrate", tenant, (consent.id,), frozenset({voice_template(profile.embedding)})))

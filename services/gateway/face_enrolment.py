@@ -16,6 +16,7 @@ from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.common.grants import Grant
 from services.gateway.consent import require_live_consent
+from services.gateway.consents.filmed import require_consenting_face
 from services.gateway.context import Gateway
 from services.gateway.db import Face
 from services.gateway.db.models import utc_now
@@ -23,6 +24,7 @@ from services.gateway.enrolment import keep, name_taken
 from services.gateway.ids import new_id
 from services.gateway.media import picture_for_stage, publish
 from services.gateway.message_records import message_record
+from services.gateway.protected.refusal import TEMPLATE, require_unprotected_faces, sealed_descriptor
 from services.gateway.stages import Call, fields_called
 from services.gateway.uploads import picture_content_type
 
@@ -44,9 +46,11 @@ class FaceOrder:
 def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: str) -> Face:
     """Checks the consent, finds the face in every picture, compares them, and keeps the pictures.
 
+    With a filmed consent the pictures must be of who was filmed. Protected people are refused.
+
     Raises:
-        LikenessError: CONSENT_*, MEDIA_*, FACE_NOT_FOUND, FACE_MISMATCH when the pictures are not of one person,
-            ALREADY_EXISTS, and what the stage failed with.
+        LikenessError: CONSENT_*, PROTECTED_PERSON, MEDIA_*, FACE_NOT_FOUND, FACE_MISMATCH when the pictures are not of
+            one person, ALREADY_EXISTS, and what the stage failed with.
     """
     expires_at = time.monotonic() + gateway.settings.enrolment_deadline_s
     with gateway.database.session() as session:
@@ -58,7 +62,11 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
         raise LikenessError("INVALID_FIELD", detail, field=FIELD)
     call = Call(request_id, expires_at, grant=Grant("enroll", tenant, (consent.id,)))
     found = [_find(gateway, tenant, call, number, order.pictures) for number in range(1, len(order.pictures) + 1)]
-    distances = _compare([np.asarray(item.faces[0].descriptor, np.float64) for item in found])
+    descriptors = [np.asarray(item.faces[0].descriptor, np.float32) for item in found]
+    distances = _compare([descriptor.astype(np.float64) for descriptor in descriptors])
+    require_unprotected_faces(gateway, descriptors, consent=consent, field=FIELD)
+    if consent.kind == "filmed":
+        require_consenting_face(gateway, consent, descriptors, field=FIELD)
     kinds = [picture_content_type(picture, field=FIELD) for picture in order.pictures]
     media = [
         publish(gateway, picture, tenant=tenant, content_type=kind, purpose="face_picture")
@@ -71,8 +79,13 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
         name=order.name,
         consent_id=consent.id,
         pictures=[
-            {"media": item.id, **_detection(response), "distance": distance}
-            for item, response, distance in zip(media, found, distances, strict=True)
+            {
+                "media": item.id,
+                **_detection(response),
+                "distance": distance,
+                TEMPLATE: sealed_descriptor(gateway, item.id, descriptor),
+            }
+            for item, response, distance, descriptor in zip(media, found, distances, descriptors, strict=True)
         ],
     )
     keep(gateway, face, media)
@@ -102,7 +115,7 @@ def _find(
         with ExitStack() as stack:
             message = stack.enter_context(picture_for_stage(gateway, tenant, picture))
             stack.enter_context(fields_called({"": FIELD}))
-            request = faceswap_pb2.DetectFacesRequest(picture=message, with_descriptors=len(pictures) > 1)
+            request = faceswap_pb2.DetectFacesRequest(picture=message, with_descriptors=True)
             found = gateway.stages.detect_faces(request, call)
         if not found.faces:
             raise LikenessError("FACE_NOT_FOUND", "There is no face in this picture.", field=FIELD)
@@ -115,10 +128,10 @@ def _find(
 
 def _compare(descriptors: Sequence[NDArray[np.float64]]) -> list[float | None]:
     """Distances to the mean descriptor; raises FACE_MISMATCH unless all show the same person."""
+    if any(descriptor.size != DESCRIPTOR_SIZE for descriptor in descriptors):
+        raise LikenessError("MODEL_INVALID", "The face stage tells no descriptors, so that nobody can be compared.")
     if len(descriptors) == 1:
         return [None]
-    if any(descriptor.size != DESCRIPTOR_SIZE for descriptor in descriptors):
-        raise LikenessError("MODEL_INVALID", "The face stage cannot compare faces; enrol a single picture.")
     others = outliers(descriptors)
     if others:
         named = ", ".join(str(index + 1) for index in others)

@@ -167,7 +167,7 @@ class GatewaySettings(CommonSettings):
         default=600, ge=30, le=3600, description="So long a person has for the phrase or the turns they are asked for."
     )
     protected_voice_similarity: float = Field(
-        default=0.8,
+        default=0.86,
         gt=0,
         le=1,
         description="From this cosine of two speaker embeddings on, a voice counts as that of a protected person.",

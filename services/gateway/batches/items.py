@@ -16,6 +16,7 @@ from services.gateway.context import Gateway
 from services.gateway.db import Media, Voice, find, find_named
 from services.gateway.film import FilmOptions
 from services.gateway.film_jobs import FilmOrder, check_film, film_parameters
+from services.gateway.protected.refusal import require_unprotected
 from services.gateway.speech import SpeechOrder
 from services.gateway.speech_jobs import speech_parameters
 from services.gateway.swap import SwapOrder, swap_parameters
@@ -71,6 +72,7 @@ class ItemMaker:
         consent = require_live_consent(
             self.session, self.tenant, voice.consent_id, subject="voice", use="speech", field="voice"
         )
+        require_unprotected(self.gateway, self.session, voice, consent, field="voice")
         return voice.id, consent.id
 
     def _assignments(self, orders: Sequence[AssignmentOrder]) -> list[Assignment]:

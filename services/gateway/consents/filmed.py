@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.errors import LikenessError
 from services.common.marking.film import find_film_mark
@@ -21,7 +22,9 @@ from services.gateway.consents.film_samples import look_at_film, pose_track
 from services.gateway.consents.head_turns import Turn, require_turns
 from services.gateway.consents.one_take import SAME_PERSON, require_one_person, require_one_take
 from services.gateway.consents.proof import Proof
+from services.gateway.consents.templates import context_of, unseal
 from services.gateway.context import Gateway
+from services.gateway.db import Consent
 from services.gateway.stages import Call
 
 FIELD: Final = "film"
@@ -62,13 +65,26 @@ def verify_filmed(gateway: Gateway, path: Path, turns: Sequence[Turn], call: Cal
     return Proof(identity.descriptor, measured)
 
 
-def require_same_face(template: np.ndarray, descriptors: Sequence[np.ndarray], *, field: str) -> None:
-    """Raises LikenessError CONSENT_FACE_MISMATCH when a picture's descriptor (128,) is not of who consented."""
+def require_consenting_face(
+    gateway: Gateway, consent: Consent, descriptors: Sequence[NDArray[np.float32]], *, field: str
+) -> None:
+    """A face's pictures must be of who was filmed.
+
+    Args:
+        descriptors: (128,) of each picture.
+
+    Raises:
+        LikenessError: CONSENT_FACE_MISMATCH; TEMPLATE_UNREADABLE.
+    """
+    template = unseal(gateway.keys.templates, consent.template or b"", context_of(consent.id, consent.subject))
     for number, descriptor in enumerate(descriptors, start=1):
-        distance = float(np.linalg.norm(np.asarray(descriptor, np.float32) - template))
+        distance = float(np.linalg.norm(descriptor - template))
         if not distance <= SAME_PERSON:
             which = "The picture" if len(descriptors) == 1 else f"Picture {number}"
-            detail = f"{which} does not show the person who was filmed for this consent. Send pictures of that person."
+            detail = (
+                f"{which} does not look like the person who was filmed for the consent (distance {distance:.2f}, at "
+                f"most {SAME_PERSON:.2f} is allowed). Send pictures of that person, from the front and well lit."
+            )
             raise LikenessError("CONSENT_FACE_MISMATCH", detail, field=field)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -74,13 +75,16 @@ class ProtectedPeople:
     def __post_init__(self) -> None:
         self._known = {subject: _Known((), np.zeros((0, size), np.float32)) for subject, size in SIZES.items()}
 
-    def match_voice(self, embedding: FloatArray) -> Match | None:
+    def match_voice(self, embedding: FloatArray, session: Session | None = None) -> Match | None:
         """The protected voice most like a speaker embedding (256,), when it is like enough.
+
+        Args:
+            session: to ask the database with, where the caller has one open.
 
         Raises:
             LikenessError: TEMPLATE_UNREADABLE, DATABASE_UNAVAILABLE.
         """
-        known = self._current("voice")
+        known = self._current("voice", session)
         if not known.entries:
             return None
         wanted = _whole(embedding, "voice")
@@ -90,9 +94,9 @@ class ProtectedPeople:
             return None
         return Match(*known.entries[best], round(float(cosines[best]), 4))
 
-    def match_face(self, descriptors: Sequence[FloatArray]) -> Match | None:
+    def match_face(self, descriptors: Sequence[FloatArray], session: Session | None = None) -> Match | None:
         """The protected face nearest to any of several descriptors (128,), when it is near enough. Raises the same."""
-        known = self._current("face")
+        known = self._current("face", session)
         if not known.entries:
             return None
         best: Match | None = None
@@ -104,21 +108,21 @@ class ProtectedPeople:
                 best = Match(*known.entries[nearest], measure)
         return best
 
-    def has(self, subject: Subject) -> bool:
+    def has(self, subject: Subject, session: Session | None = None) -> bool:
         """Whether anybody is protected in this way, so that templates need to be taken at all."""
-        return bool(self._current(subject).entries)
+        return bool(self._current(subject, session).entries)
 
     def forget(self) -> None:
         """Has the next question asked of the database: this process changed the registry itself."""
         with self._lock:
             self._asked_at = -np.inf
 
-    def _current(self, subject: Subject) -> _Known:
+    def _current(self, subject: Subject, session: Session | None) -> _Known:
         with self._lock:
             now = time.monotonic()
             if now - self._asked_at >= self.refresh_s:
-                with self.database.session() as session:
-                    self._refresh(session)
+                with nullcontext(session) if session is not None else self.database.session() as asked:
+                    self._refresh(asked)
                 self._asked_at = now
             return self._known[subject]
 
