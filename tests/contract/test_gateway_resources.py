@@ -509,7 +509,7 @@ def test_ready_when_all_stages_serve(client: FlaskClient) -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/live", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/live", "/verify", "/docs"])
 def test_pages_need_nothing_from_elsewhere(client: FlaskClient, path: str) -> None:
     page = client.get(path)
     assert page.status_code == 200

@@ -118,7 +118,7 @@ def test_specification_is_openapi_31_and_complete(app: Any) -> None:
         ("/problems", "get"),
         ("/problems/{name}", "get"),
     }
-    pages |= {("/live", "get"), ("/web/{filename}", "get")}
+    pages |= {("/live", "get"), ("/verify", "get"), ("/web/{filename}", "get")}
     assert served - described == pages | {("/v1/swaps/live", "get")}, "a WebSocket is no operation of OpenAPI"
     assert described <= served
 

@@ -1,5 +1,5 @@
-"""The pages: /, a small workbench; /live, camera to canvas; /docs, the API rendered from /openapi.json; /problems/...,
-what a failure means."""
+"""The pages: /, a small workbench; /live, camera to canvas; /verify, whether a file was made here; /docs, the API
+rendered from /openapi.json; /problems/..., what a failure means."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def workbench() -> Response:
 @public
 def live_page() -> Response:
     return _page("live.html")
+
+
+@bp.get("/verify")
+@public
+def verify_page() -> Response:
+    return _page("verify.html")
 
 
 @bp.get("/docs")
