@@ -18,6 +18,7 @@ from sqlalchemy import select
 from werkzeug.serving import make_server
 
 from services.gateway.db import Media
+from services.gateway.provenance.release import store_sidecar
 from tests.contract.gateway_accounts import KeyedGateway
 from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_objects import (
@@ -44,7 +45,10 @@ def world() -> Iterator[World]:
         stages = FakeStages(Path(folder))
         keyed = KeyedGateway(Path(folder), **stages.targets())
         a, b = keyed.tenant("tenant-a"), keyed.tenant("tenant-b")
-        yield World(keyed, a, b, make_everything(a))
+        ids = make_everything(a)
+        for job in (ids["swap"], ids["job"]):
+            store_sidecar(keyed.gateway, "tenant-a", job, b"stands for a manifest", "audio/ogg")
+        yield World(keyed, a, b, ids)
         keyed.close()
         stages.close()
 
