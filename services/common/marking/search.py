@@ -40,18 +40,24 @@ class _Place:
 
 
 class MarkSearch:
-    """What a picture holds, ready to be searched with one key or several."""
+    """What a picture holds, ready to be searched with one key or several.
+
+    Attributes:
+        highest_score: of all places that the last search looked at, in spreads.
+    """
 
     def __init__(self, seen: SeenPicture) -> None:
         self._residual = seen.residual
         self._tables: dict[tuple[float, float], ComplexArray] = {}
         self._tiles = _tile_sizes(*seen.residual.shape)
         self._tried = len(self._tiles) * PLACES**2
+        self.highest_score = 0.0
 
     def find(self, spectrum: MarkSpectrum) -> MarkFound | None:
         """The number that the picture carries, if a word with the right check sum comes out of a likely place."""
         sync = _Sync(spectrum)
         places = [place for tile in self._tiles for place in sync.peaks(self._seen(spectrum, tile, tile), tile, tile)]
+        self.highest_score = max((place.score for place in places), default=0.0)
         places = sorted((place for place in places if place.score >= LEAST_SCORE), key=lambda place: -place.score)
         for place in places[:CANDIDATES]:
             settled = self._settled(sync, place)

@@ -18,7 +18,7 @@ from services.common.marking.spectrum import ComplexArray, FloatArray, MarkSpect
 Plane = NDArray[np.uint8]
 SHORTER_PX: Final = 360  # of the picture that is searched
 ROLL_OFF: Final = 0.4  # waves per pixel: beyond is nothing of the mark
-LOUDNESS_PX: Final = 6.0
+LOUDNESS_PX: Final = 2.0
 QUIET: Final = 0.35  # levels: what is quieter is not made louder
 LOUDEST: Final = 2.5
 

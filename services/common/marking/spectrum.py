@@ -20,7 +20,7 @@ from services.common.marking.mark_code import CODE_SIGNS, encode_number
 FloatArray = NDArray[np.float32]
 ComplexArray = NDArray[np.complex64]
 IntArray = NDArray[np.int32]
-MIN_WAVES: Final = 6.0  # per tile: below, pictures themselves are too strong,
+MIN_WAVES: Final = 12.0  # per tile: below, pictures themselves are too strong,
 MAX_WAVES: Final = 28.0  # above, coding takes them away
 SYNC_SHARE: Final = 0.2  # of the waves, whose signs are known
 TILES: Final = 4  # on the shorter side of a picture
