@@ -65,6 +65,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "PROOF_SPLICED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof is not one take of one person"),
     "PROOF_REPLAYED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof was used before"),
     "PROOF_SYNTHETIC": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof was made by a machine"),
+    "PROOF_OTHER_PERSON": Reason(grpc.StatusCode.PERMISSION_DENIED, 403, "The proof is of another person"),
     "PROOF_NOT_LIVE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The proof shows no live person"),
     "CONSENT_FACE_MISMATCH": Reason(
         grpc.StatusCode.PERMISSION_DENIED, 403, "The pictures are not of the person who consented"

@@ -1,8 +1,9 @@
 """Deleting a voice, a face, a file or a job, with everything that was made of it.
 
-The order is the same everywhere: one transaction deletes the records, so that from then on nobody finds the files; then
-the objects are deleted. Whatever a crash in between leaves is objects without a record, which `sweeping` removes.
-The record of a job outlives the voice or face it used, without its result; it goes when the job itself is deleted.
+The order is the same everywhere: that it is deleted is written down where restored backups find it (`tombstones`); one
+transaction deletes the records, so that from then on nobody finds the files; then the objects are deleted. Whatever a
+crash in between leaves is objects without a record, which `sweeping` removes. The record of a job outlives the voice or
+face it used, without its result; it goes when the job itself is deleted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sqlalchemy import ColumnElement, String, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
+from services.common.store import ObjectStore
 from services.gateway.context import Gateway
 from services.gateway.db import (
     Consent,
@@ -21,6 +23,7 @@ from services.gateway.db import (
     Job,
     JobEvent,
     Media,
+    RecordingHash,
     Upload,
     Voice,
     WebhookDelivery,
@@ -29,6 +32,7 @@ from services.gateway.db import (
     find_named,
 )
 from services.gateway.jobs.records import UNFINISHED, end_job_in
+from services.gateway.tombstones import entomb
 
 _CAME_WITH_REQUESTS: Final = ("swap_target", "swap_reference", "batch_input")
 _CHUNK: Final = 400  # ids in one statement
@@ -42,12 +46,20 @@ def delete_voice(gateway: Gateway, tenant: str, reference: str) -> str:
     """
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, reference, what="voice")
-        jobs = _jobs_with(session, tenant, voice.id)
-        _call_off(session, jobs, "The voice was deleted.")
-        delete_record(session, voice)
-        keys = forget_media(session, [voice.sample_media_id, *_results(session, jobs)])
-    _delete_objects(gateway, keys, jobs)
+        entomb(gateway.store, "voice", voice.id)
+        keys, jobs = forget_voice(session, voice)
+    delete_objects(gateway.store, keys, jobs)
     return voice.id
+
+
+def forget_voice(session: Session, voice: Voice) -> tuple[list[str], Sequence[Job]]:
+    """Deletes the records; keys of the objects to be deleted once the transaction is committed, and the jobs whose
+    work is."""
+    jobs = _jobs_with(session, voice.tenant, voice.id)
+    _call_off(session, jobs, "The voice was deleted.")
+    delete_record(session, voice)
+    session.execute(delete(RecordingHash).where(RecordingHash.object_id == voice.id))
+    return forget_media(session, [voice.sample_media_id, *_results(session, jobs)]), jobs
 
 
 def delete_face(gateway: Gateway, tenant: str, reference: str) -> str:
@@ -57,13 +69,19 @@ def delete_face(gateway: Gateway, tenant: str, reference: str) -> str:
     """
     with gateway.database.session() as session:
         face = find_named(session, Face, tenant, reference, what="face")
-        jobs = _jobs_with(session, tenant, face.id)
-        _call_off(session, jobs, "The face was deleted.")
-        delete_record(session, face)
-        pictures = [picture["media"] for picture in face.pictures]
-        keys = forget_media(session, [*pictures, *_results(session, jobs)])
-    _delete_objects(gateway, keys, jobs)
+        entomb(gateway.store, "face", face.id)
+        keys, jobs = forget_face(session, face)
+    delete_objects(gateway.store, keys, jobs)
     return face.id
+
+
+def forget_face(session: Session, face: Face) -> tuple[list[str], Sequence[Job]]:
+    """As `forget_voice`. The templates of the pictures go with the record."""
+    jobs = _jobs_with(session, face.tenant, face.id)
+    _call_off(session, jobs, "The face was deleted.")
+    delete_record(session, face)
+    pictures = [picture["media"] for picture in face.pictures]
+    return forget_media(session, [*pictures, *_results(session, jobs)]), jobs
 
 
 def delete_media(gateway: Gateway, tenant: str, media_id: str) -> None:
@@ -76,31 +94,51 @@ def delete_media(gateway: Gateway, tenant: str, media_id: str) -> None:
     with gateway.database.session() as session:
         find(session, Media, tenant, media_id, what="media")
         _require_unused(session, tenant, media_id)
-        jobs = list(session.scalars(select(Job).where(Job.tenant == tenant, Job.target_media_id == media_id)))
-        keys = forget_media(session, [media_id, *_results(session, jobs)])
-    _delete_objects(gateway, keys, [])
+        entomb(gateway.store, "media", media_id)
+        keys = forget_file(session, tenant, media_id)
+    delete_objects(gateway.store, keys, [])
 
 
-def delete_job(gateway: Gateway, tenant: str, job_id: str) -> None:
+def forget_file(session: Session, tenant: str, media_id: str) -> list[str]:
+    """Deletes the records of a file and of what was made of it; keys as of `forget_voice`."""
+    jobs = list(session.scalars(select(Job).where(Job.tenant == tenant, Job.target_media_id == media_id)))
+    return forget_media(session, [media_id, *_results(session, jobs)])
+
+
+def delete_job(gateway: Gateway, tenant: str, job_id: str, *, by_age: bool = False) -> None:
     """Deletes a job that has ended: its record, events and messages, its result, and what was uploaded for it alone; of
     a batch, also its items.
+
+    Args:
+        by_age: nobody asked for it, so that nothing needs to remember it.
 
     Raises:
         LikenessError: NOT_FOUND; IN_USE while it, or one of its items, is being worked on or waits.
     """
     with gateway.database.session() as session:
         job = find(session, Job, tenant, job_id, what="job")
-        jobs = [job, *session.scalars(select(Job).where(Job.batch_id == job.id))]
+        jobs = _with_items(session, job)
         if any(item.state in UNFINISHED for item in jobs):
             raise LikenessError("IN_USE", f"{job.id} has not ended; cancel it first.")
-        ids = [item.id for item in jobs]
-        media = [*_results(session, jobs), *_brought_along(session, jobs)]
-        for some in _chunks(ids):
-            session.execute(delete(JobEvent).where(JobEvent.job_id.in_(some)))
-            session.execute(delete(WebhookDelivery).where(WebhookDelivery.job_id.in_(some)))
-            session.execute(delete(Job).where(Job.id.in_(some)))
-        keys = forget_media(session, media)
-    _delete_objects(gateway, keys, jobs)
+        if not by_age:
+            entomb(gateway.store, "job", job.id)
+        keys, jobs = forget_job(session, job)
+    delete_objects(gateway.store, keys, jobs)
+
+
+def forget_job(session: Session, job: Job) -> tuple[list[str], Sequence[Job]]:
+    """As `forget_voice`, of a job and its items, whether they have ended or not."""
+    jobs = _with_items(session, job)
+    media = [*_results(session, jobs), *_brought_along(session, jobs)]
+    for some in _chunks([item.id for item in jobs]):
+        session.execute(delete(JobEvent).where(JobEvent.job_id.in_(some)))
+        session.execute(delete(WebhookDelivery).where(WebhookDelivery.job_id.in_(some)))
+        session.execute(delete(Job).where(Job.id.in_(some)))
+    return forget_media(session, media), jobs
+
+
+def _with_items(session: Session, job: Job) -> Sequence[Job]:
+    return [job, *session.scalars(select(Job).where(Job.batch_id == job.id))]
 
 
 def forget_media(session: Session, ids: Iterable[str]) -> list[str]:
@@ -192,11 +230,11 @@ def unfinished_with(tenant: str, media_id: str) -> Any:
     return select(Job.id).where(Job.tenant == tenant, Job.state.in_(UNFINISHED), needs).limit(1)
 
 
-def _delete_objects(gateway: Gateway, keys: Iterable[str], jobs: Iterable[Job]) -> None:
+def delete_objects(store: ObjectStore, keys: Iterable[str], jobs: Iterable[Job]) -> None:
     for key in keys:
-        gateway.store.delete(key)
+        store.delete(key)
     for job in jobs:
-        gateway.store.delete_prefix(f"work/{job.tenant}/{job.id}/")
+        store.delete_prefix(f"work/{job.tenant}/{job.id}/")
 
 
 def _chunks(items: Collection[ItemT]) -> Iterable[list[ItemT]]:

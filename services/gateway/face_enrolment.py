@@ -61,9 +61,11 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
         detail = f"One to {MAX_PICTURES} pictures are taken, got {len(order.pictures)}."
         raise LikenessError("INVALID_FIELD", detail, field=FIELD)
     call = Call(request_id, expires_at, grant=Grant("enroll", tenant, (consent.id,)))
-    found = [_find(gateway, tenant, call, number, order.pictures) for number in range(1, len(order.pictures) + 1)]
+    found = [
+        find_largest(gateway, tenant, call, number, order.pictures) for number in range(1, len(order.pictures) + 1)
+    ]
     descriptors = [np.asarray(item.faces[0].descriptor, np.float32) for item in found]
-    distances = _compare([descriptor.astype(np.float64) for descriptor in descriptors])
+    distances = compare([descriptor.astype(np.float64) for descriptor in descriptors])
     require_unprotected_faces(gateway, descriptors, consent=consent, field=FIELD)
     if consent.kind == "filmed":
         require_consenting_face(gateway, consent, descriptors, field=FIELD)
@@ -105,7 +107,7 @@ def outliers(descriptors: Sequence[NDArray[np.float64]], threshold: float = SAME
     return [index for index in range(len(stacked)) if not near[middle, index]]
 
 
-def _find(
+def find_largest(
     gateway: Gateway, tenant: str, call: Call, number: int, pictures: Sequence[bytes]
 ) -> faceswap_pb2.DetectFacesResponse:
     """The faces of one picture, at least one; failures say which picture it was when there are several."""
@@ -126,7 +128,7 @@ def _find(
     return found
 
 
-def _compare(descriptors: Sequence[NDArray[np.float64]]) -> list[float | None]:
+def compare(descriptors: Sequence[NDArray[np.float64]]) -> list[float | None]:
     """Distances to the mean descriptor; raises FACE_MISMATCH unless all show the same person."""
     if any(descriptor.size != DESCRIPTOR_SIZE for descriptor in descriptors):
         raise LikenessError("MODEL_INVALID", "The face stage tells no descriptors, so that nobody can be compared.")

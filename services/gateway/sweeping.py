@@ -69,7 +69,7 @@ def sweep_jobs(gateway: Gateway, now: datetime | None = None) -> int:
         jobs = session.execute(due).all()
     for tenant, job_id in jobs:
         try:
-            delete_job(gateway, tenant, job_id)
+            delete_job(gateway, tenant, job_id, by_age=True)
         except LikenessError as error:
             if error.reason not in ("NOT_FOUND", "IN_USE"):  # deleted by somebody else, or retried
                 raise

@@ -25,6 +25,7 @@ from services.gateway.backup.archive import (
     check_archive,
     members,
 )
+from services.gateway.backup.deletions import delete_again
 from services.gateway.backup.rows import INSERTED_AT_ONCE, continue_counters, insert_rows, kept_tables, row_of
 from services.gateway.db import LOCAL_TENANT, Database, Job, Media, Process, Upload, head_revision
 from services.gateway.jobs.processes import database_now
@@ -38,12 +39,16 @@ _PREFIXES: Final = ("media/", "uploads/", "work/")
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """What was restored: of the jobs, which begin again, and which had somebody waiting and have failed."""
+    """What was restored: of the jobs, which begin again, and which had somebody waiting and have failed.
+
+    `deleted_again` are the records that were deleted on request since the backup was taken.
+    """
 
     objects: int
     rows: int
     jobs_queued: int
     jobs_failed: int
+    deleted_again: int = 0
 
 
 def verify_backup(path: Path, on_progress: OnProgress = lambda _: None) -> dict[str, Any]:
@@ -67,6 +72,8 @@ def restore_backup(
     on_progress: OnProgress = lambda _: None,
 ) -> RestoreReport:
     """Verifies a backup, writes its files and then, in one transaction, its records.
+
+    What the store says was deleted on request, since the backup was taken, is deleted again.
 
     Args:
         force: delete what is there. Without it, everything must be empty.
@@ -93,10 +100,11 @@ def restore_backup(
             rows = sum(_insert(session, name, content) for name, content in members(path) if name.startswith(TABLES))
             continue_counters(session)
             _abort_uploads(session)
+        deleted = delete_again(database, store)
         queued, failed = _begin_again(database, queue)
     finally:
         queue.close()
-    return RestoreReport(objects, rows, queued, failed)
+    return RestoreReport(objects, rows, queued, failed, deleted)
 
 
 def _require_alone(settings: GatewaySettings, database: Database) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, func, select
 from services.common.errors import LikenessError
 from services.common.store import ObjectStore
 from services.gateway.backup.archive import FORMAT, HEADER, OBJECTS, TABLES, ArchiveWriter, BackupError, OnProgress
+from services.gateway.backup.deletions import deleted_records
 from services.gateway.backup.rows import kept_tables, read_rows
 from services.gateway.db import Database, Media, head_revision
 from services.gateway.db.models import utc_now
@@ -117,7 +118,8 @@ def _write(
             gone.add(media.id)
         else:
             damaged.append(media.key)
-    rows = sum(_add_table(records, archive, table, gone) for table in kept_tables())
+    deleted = set(deleted_records(store))
+    rows = sum(_add_table(records, archive, table, gone, deleted) for table in kept_tables())
     archive.finish()
     return BackupReport(path, 0, objects, rows, damaged)
 
@@ -141,11 +143,17 @@ def _is_deleted(database: Database, media_id: str) -> bool:
         return session.get(Media, media_id) is None
 
 
-def _add_table(records: Connection, archive: ArchiveWriter, table: Any, gone: Collection[str]) -> int:
+def _add_table(
+    records: Connection,
+    archive: ArchiveWriter,
+    table: Any,
+    gone: Collection[str],
+    deleted: Collection[tuple[str, str]],
+) -> int:
     count = 0
     with tempfile.TemporaryFile() as file:
         for row in read_rows(records, table):
-            if _survives(table.name, row, gone):
+            if (table.name, row.get("id")) not in deleted and _survives(table.name, row, gone):
                 file.write(json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
                 count += 1
         size_bytes = file.tell()

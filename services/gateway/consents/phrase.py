@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, Self
 
 from services.gateway.consents.words import WORDS
 
-# consent: to be cloned. protection: never to be.
-Statement = Literal["consent", "protection"]
+# consent: to be cloned. protection: never to be. removal: not to be protected any more.
+Statement = Literal["consent", "protection", "removal"]
 
 DRAWN: Final = 6
 OPENING: Final = ("my", "name", "is")
@@ -25,6 +25,7 @@ STATEMENTS: Final[dict[Statement, tuple[str, ...]]] = {
         "I allow a copy of my voice to be made and used to speak words that I have never said.",
     ),
     "protection": ("I do not allow anybody to make a copy of my voice or to speak with it.",),
+    "removal": ("I no longer want my voice to be protected.",),
 }
 
 
