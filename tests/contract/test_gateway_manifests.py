@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ from services.gateway.provenance import (
     SignedOutput,
     load_signing_key,
 )
-from services.gateway.provenance.claims import PROVENANCE_LABEL, SPEECH_SOURCE, SWAP_SOURCE
-from services.gateway.provenance.manifests import WHOLE_FILE
+from services.gateway.provenance.claims import PROVENANCE_LABEL, SPEECH_SOURCE, SWAP_SOURCE, manifest_definition
+from services.gateway.provenance.manifests import OFFLINE, WHOLE_FILE
 from services.gateway.provenance.reading import TrustedCertificates, load_trusted_certificates, read_manifest
 from services.gateway.provenance.release import sign_output, store_sidecar
 from services.gateway.provenance.signing_key import load_function
@@ -218,16 +219,60 @@ def test_manifests_of_others_are_told_from_our_own(
     assert read_manifest(path, "audio/wav", rotated).signer == "own"
 
 
+def test_a_manifest_elsewhere_is_not_fetched(
+    signer: ManifestSigner, trusted: TrustedCertificates, tmp_path: Path
+) -> None:
+    """A file may name an address: whoever reads it must not be made to ask there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/manifest.c2pa"
+        definition = manifest_definition(claim("audio/wav"), "image/png")
+        builder = c2pa.Builder(definition, context=c2pa.Context.from_dict({"verify": OFFLINE}))
+        builder.set_no_embed()
+        builder.set_remote_url(address)
+        target = io.BytesIO()
+        with signer.key.make_signer() as own:
+            builder.sign(own, "image/png", io.BytesIO(plain("image/png")), target)
+        assert address.encode() in target.getvalue()
+        (tmp_path / "file.png").write_bytes(target.getvalue())
+        report = read_manifest(tmp_path / "file.png", "image/png", trusted)
+        made = signer.sign(plain("image/jpeg"), "image/jpeg", claim_with_parent(target.getvalue()))
+        assert isinstance(made.content, bytes)
+        server.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert report.state == "absent"
+
+
+def claim_with_parent(content: bytes) -> OutputClaim:
+    parent = Ingredient(hashlib.sha256(content).hexdigest(), "image/png", content=content)
+    return OutputClaim("picture", "job_2", "consent_2", 2, {}, (parent,))
+
+
 def test_a_target_hands_its_own_manifest_on(signer: ManifestSigner) -> None:
     first = signer.sign(plain("image/png"), "image/png", claim("image/png")).content
     assert isinstance(first, bytes)
-    parent = Ingredient(hashlib.sha256(first).hexdigest(), "image/png", content=first)
-    second = signer.sign(
-        plain("image/jpeg"), "image/jpeg", OutputClaim("picture", "job_2", "consent_2", 2, {}, (parent,))
-    ).content
+    second = signer.sign(plain("image/jpeg"), "image/jpeg", claim_with_parent(first)).content
     assert isinstance(second, bytes)
     store = store_of("image/jpeg", second, None)
     assert store is not None and store["validation_state"] == "Valid" and len(store["manifests"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["no store", "cut off", "another kind", "nothing"])
+def test_of_a_target_with_a_damaged_manifest_the_hash_goes_on(signer: ManifestSigner, damage: str) -> None:
+    first = signer.sign(plain("image/png"), "image/png", claim("image/png")).content
+    assert isinstance(first, bytes)
+    damaged = {
+        "no store": first.replace(b"jumdc2as", b"jumdxxxx"),
+        "cut off": first[: len(first) // 2],
+        "another kind": plain("image/jpeg"),
+        "nothing": b"",
+    }[damage]
+    made = signer.sign(plain("image/jpeg"), "image/jpeg", claim_with_parent(damaged)).content
+    assert isinstance(made, bytes)
+    store = store_of("image/jpeg", made, None)
+    assert store is not None and store["validation_state"] == "Valid"
+    (parent,) = store["manifests"][store["active_manifest"]]["ingredients"]
+    assert parent["instance_id"] == f"urn:sha256:{hashlib.sha256(damaged).hexdigest()}"
 
 
 def test_large_films_are_signed_as_files(signer: ManifestSigner, trusted: TrustedCertificates, tmp_path: Path) -> None:

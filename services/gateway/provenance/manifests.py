@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -68,12 +68,7 @@ class ManifestSigner:
         """
         embeds = content_type in EMBEDDING and not detached
         try:
-            builder = c2pa.Builder(manifest_definition(claim, content_type), context=self._context)
-            for number, ingredient in enumerate(claim.ingredients):
-                if ingredient.content:
-                    with _open(ingredient.content) as source:
-                        definition = ingredient_definition(ingredient, number)
-                        builder.add_ingredient(definition, ingredient.content_type, source)
+            builder = self._builder(claim, content_type)
             if not embeds:
                 builder.set_no_embed()
                 with _open(content) as source, _open(content) as mirrored:
@@ -89,6 +84,23 @@ class ManifestSigner:
         except (c2pa.C2paError, OSError) as error:
             detail = f"The manifest of the {claim.kind} could not be written, so that nothing is released: {error}"
             raise LikenessError("MANIFEST_FAILED", detail) from error
+
+    def _builder(self, claim: OutputClaim, content_type: str) -> c2pa.Builder:
+        """Of an ingredient whose own manifest cannot be read, the hash alone goes into the new one."""
+        builder = c2pa.Builder(manifest_definition(claim, content_type), context=self._context)
+        try:
+            for number, ingredient in enumerate(claim.ingredients):
+                if ingredient.content:
+                    with _open(ingredient.content) as source:
+                        definition = ingredient_definition(ingredient, number)
+                        builder.add_ingredient(definition, ingredient.content_type, source)
+        except c2pa.C2paError:
+            builder.close()
+            by_hash = tuple(replace(ingredient, content=None) for ingredient in claim.ingredients)
+            return c2pa.Builder(
+                manifest_definition(replace(claim, ingredients=by_hash), content_type), context=self._context
+            )
+        return builder
 
 
 class _Mirror:
