@@ -51,7 +51,7 @@ from services.gateway.uploads import file_of, film_content_type, first_bytes
 
 MAX_DOCUMENT_BYTES: Final = 20 * 1024 * 1024
 _DOCUMENTS: Final = {b"%PDF": "application/pdf", b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-_PROOF: Final = (
+PROOF: Final = (
     "PROOF_TASK_FAILED",
     "PROOF_REPLAYED",
     "PROOF_SYNTHETIC",
@@ -86,7 +86,7 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
         ),
         operation_id=f"create_{subject}_consent",
     )
-    @fails_with("NOT_FOUND", "CONSENT_DOCUMENT_REQUIRED", "LANGUAGE_UNSUPPORTED", *_TERMS, *_PROOF, *MEDIA, *STAGE)
+    @fails_with("NOT_FOUND", "CONSENT_DOCUMENT_REQUIRED", "LANGUAGE_UNSUPPORTED", *_TERMS, *PROOF, *MEDIA, *STAGE)
     @takes_place
     def create() -> ConsentOut:
         if request.mimetype == "multipart/form-data":
@@ -177,7 +177,7 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
 def _from_form(subject: Subject, form: ConsentForm) -> Consent:
     if form.document is not None:
         body = _validated(form.as_body())
-        return _vouched(subject, body, _document(form.document.read(MAX_DOCUMENT_BYTES + 1)))
+        return _vouched(subject, body, document_of(form.document.read(MAX_DOCUMENT_BYTES + 1)))
     kind, field = ("spoken", "recording") if subject == "voice" else ("filmed", "film")
     proof = getattr(form, field)
     if proof is None:
@@ -226,7 +226,7 @@ def _validated(content: dict[str, Any]) -> ConsentIn:
         raise LikenessError("INVALID_FIELD", detail, field=name) from error
 
 
-def _document(data: bytes) -> tuple[bytes, str]:
+def document_of(data: bytes) -> tuple[bytes, str]:
     if len(data) > MAX_DOCUMENT_BYTES:
         detail = f"A document may have {MAX_DOCUMENT_BYTES} bytes."
         raise LikenessError("MEDIA_TOO_LARGE", detail, field="document")
