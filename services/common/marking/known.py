@@ -12,7 +12,7 @@ import numpy as np
 from services.common.marking.seen import Plane, SeenPicture, expected, see, waves_seen
 from services.common.marking.spectrum import ComplexArray, FloatArray, MarkSpectrum, tile_px, turned_back
 
-AGREEMENT: Final = 6.0  # spreads: reached by chance with a probability below exp(-18) = 1.6e-8, see search.py
+AGREEMENT: Final = 5.5  # spreads: reached by chance with a probability below exp(-15.1) = 2.7e-7, see search.py
 
 
 def luma_carries(luma: Plane, spectrum: MarkSpectrum, waves: ComplexArray) -> bool:
