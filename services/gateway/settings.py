@@ -54,6 +54,9 @@ class GatewaySettings(CommonSettings):
     failed_attempts_per_minute: int = Field(
         default=30, ge=1, description="Requests with wrong or without credentials that an address may make."
     )
+    public_verifications_per_minute: int = Field(
+        default=0, ge=0, description="Files that an address may verify without a key; 0: none."
+    )
     trusted_proxies: int = Field(
         default=0, ge=0, le=10, description="How many proxies before the gateway set X-Forwarded-For, -Proto and -Host."
     )

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from services.common.audio import FloatArray
 from services.common.c2pa_certificate import make_development_certificate
@@ -28,7 +28,7 @@ from services.common.encode_audio import CONTENT_TYPES, AudioFormat, encode_audi
 from services.common.errors import LikenessError
 from services.common.marking.audio import AudioMarker
 from services.common.marking.picture import mark_picture
-from services.gateway.db import Mark, Media
+from services.gateway.db import AuditEntry, Mark, Media
 from services.gateway.media import publish
 from services.gateway.provenance import ManifestSigner, OutputClaim, load_signing_key
 from services.gateway.provenance.examiner import Examiner
@@ -273,6 +273,28 @@ def test_damaged_media_are_examined_as_far_as_they_go(world: World, wav: Output)
         b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + bytes(99),
     ):
         assert verify(world.a, content)["unsearched"]
+
+
+def test_strangers_may_ask_where_the_operator_lets_them(world: World, wav: Output, tmp_path: Path) -> None:
+    def ask(keyed: KeyedGateway, **options: Any) -> Any:
+        return keyed.anonymous.post("/v1/verify", data={"file": (io.BytesIO(b"x"), "file")}, **options)
+
+    assert ask(world.keyed).status_code == 401
+    keyed = KeyedGateway(tmp_path, public_verifications_per_minute=4)
+    try:
+        found = verify(keyed.anonymous, encode_audio(speech(94), "wav"))
+        assert not found["made_here"]
+        refused = keyed.anonymous.post("/v1/verify", data={"media": "media_1"})
+        assert refused.status_code == 404, "nothing belongs to strangers"
+        assert ask(keyed, headers={"Authorization": "Bearer lk_wrong_key"}).status_code == 401
+        assert keyed.anonymous.get("/v1/media").status_code == 401
+        codes = [ask(keyed).status_code for _ in range(4)]
+        assert codes == [415, 415, 429, 429], "limited by address"
+        with keyed.gateway.database.session() as session:
+            actors = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.action == "verify_file")))
+        assert actors == {"stranger"}, "the audit keeps no addresses"
+    finally:
+        keyed.close()
 
 
 def test_verifications_are_in_the_audit(world: World, wav: Output) -> None:

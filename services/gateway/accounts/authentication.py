@@ -11,8 +11,8 @@ from flask import current_app, g, request
 from services.common.errors import LikenessError
 from services.gateway.accounts.key_records import principal_of_key, principal_of_local
 from services.gateway.accounts.limits import count_failed_attempt
-from services.gateway.accounts.marks import public, scopes_needed
-from services.gateway.accounts.principal import Principal
+from services.gateway.accounts.marks import is_open_to_strangers, public, scopes_needed
+from services.gateway.accounts.principal import Principal, stranger
 from services.gateway.accounts.principal_cache import PrincipalCache, register_principal_cache
 from services.gateway.accounts.secrets import KEY_MARK
 from services.gateway.accounts.tokens import Issuer
@@ -48,13 +48,27 @@ def _authenticate() -> None:
     try:
         principal = g.principal = _identify(current_app.extensions["likeness"])
     except LikenessError as error:
-        if error.reason == "UNAUTHENTICATED":
+        if error.reason != "UNAUTHENTICATED":
+            raise
+        found = _stranger()
+        if found is None:
             count_failed_attempt()
-        raise
+            raise
+        g.principal = found
+        return
     if needed and principal.scopes.isdisjoint(needed):
         wanted = " or ".join(f"`{scope}`" for scope in needed)
         g.scopes_needed = " ".join(needed)
         raise LikenessError("INSUFFICIENT_SCOPE", f"This needs the scope {wanted}, which the key does not have.")
+
+
+def _stranger() -> Principal | None:
+    """Who has no credential at all, where the view and the settings are for such."""
+    settings = current_app.extensions["likeness"].settings
+    view = current_app.view_functions[str(request.endpoint)]
+    if not settings.public_verifications_per_minute or not is_open_to_strangers(view) or _credential() is not None:
+        return None
+    return stranger(request.remote_addr or "unknown", settings.public_verifications_per_minute)
 
 
 def _identify(gateway: Gateway) -> Principal:

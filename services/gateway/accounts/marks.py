@@ -30,6 +30,16 @@ def public(view: ViewT) -> ViewT:
     return view
 
 
+def open_to_strangers(view: ViewT) -> ViewT:
+    """The view also answers who has no key, where the settings allow it: with what is told to everybody."""
+    view.__dict__["open_to_strangers"] = True
+    return view
+
+
+def is_open_to_strangers(view: Callable[..., Any]) -> bool:
+    return bool(view.__dict__.get("open_to_strangers", False))
+
+
 def starts_job(view: ViewT) -> ViewT:
     """The view begins a job: it is refused while the tenant has too many that have not ended."""
     view.__dict__["starts_job"] = True

@@ -11,6 +11,7 @@ from services.gateway.settings import GatewaySettings
 
 Scope = Literal["read", "voices", "faces", "speech", "swaps", "jobs", "media", "attest", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+STRANGERS: Final = ""  # the tenant of who has no key, which nothing belongs to
 LOCAL_ACTOR: Final = "local"  # in the audit: somebody on this machine, who needs no key
 
 
@@ -53,3 +54,9 @@ class Principal:
     def is_operator(self) -> bool:
         """Administrators of the tenant that is there from the beginning look after all others."""
         return self.tenant == LOCAL_TENANT and "admin" in self.scopes
+
+
+def stranger(address: str, requests_per_minute: int) -> Principal:
+    """Who asks without a key, from that address; the audit does not keep it."""
+    limits = Limits(requests_per_minute, concurrent_jobs=None, parallel_jobs=None, media_ttl_days=None)
+    return Principal(STRANGERS, "stranger", frozenset(), f"address:{address}", limits)

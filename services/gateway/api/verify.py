@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import LikenessError
 from services.common.store import fetch_reference
-from services.gateway.accounts import current_principal, needs
+from services.gateway.accounts import current_principal, needs, open_to_strangers
 from services.gateway.admission import takes_place
 from services.gateway.api.fields import FormBody, Identifier, current_gateway
 from services.gateway.api.reasons import MEDIA, fails_with
@@ -122,13 +122,14 @@ class VerificationOut(BaseModel):
 
 @bp.post("")
 @needs()
+@open_to_strangers
 @bp.input(VerifyIn, location="form_and_files", arg_name="body")
 @bp.output(VerificationOut)
 @bp.doc(
     summary="Verify a file",
     description="Whether it was made here: by its manifest, by the invisible mark, and by its hash. By which job, and "
-    "with which consent, is told to the tenant whose output it is; others learn that it was made here, and when. "
-    "Nothing found proves nothing.",
+    "with which consent, is told to the tenant whose output it is; others learn that it was made here, and when: also "
+    "those without a key, where the operator lets them ask. Nothing found proves nothing.",
     operation_id="verify_file",
 )
 @fails_with("NOT_FOUND", "QUEUE_FULL", "STORE_UNAVAILABLE", *MEDIA)
