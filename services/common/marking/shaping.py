@@ -16,12 +16,14 @@ from services.common.marking.spectrum import tile_px
 FloatArray = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 FLOOR: Final = 0.8  # levels of 255, root mean square, where nothing is to be seen
-SLOPE: Final = 0.42  # of the activity
+SLOPE: Final = 0.5  # of the activity
 CEILING: Final = 5.0
-MEAN_SQUARE: Final = 1.92**2  # over the whole picture: 42.5 dB
+MEAN_SQUARE: Final = 1.88**2  # over the whole picture: 42.6 dB
 SMALL_TILE_PX: Final = 45.0
 BLUR_PX: Final = 2.0
-SPREAD_PX: Final = 7  # window of the activity
+SPREAD_PX: Final = 5  # window of the activity
+AROUND_PX: Final = 5  # which must be busy all over
+_AROUND: Final = np.ones((AROUND_PX, AROUND_PX), np.uint8)
 
 
 def mark_strength(pixels: Pixels) -> FloatArray:
@@ -36,8 +38,10 @@ def mark_strength(pixels: Pixels) -> FloatArray:
     small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
     small = (cv2.cvtColor(small, cv2.COLOR_BGR2GRAY) if small.ndim == 3 else small).astype(np.float32)
     detail = np.abs(small - cv2.GaussianBlur(small, (0, 0), BLUR_PX, borderType=cv2.BORDER_REFLECT))
-    # the mean of roots: an edge alone does not count for much, or else the mark would show beside it
-    activity = cv2.blur(np.sqrt(detail), (SPREAD_PX, SPREAD_PX), borderType=cv2.BORDER_REFLECT)
+    # The mean of roots, and the least of it around: an edge alone does not count, or else the mark would show beside it.
+    activity: Any = cv2.blur(np.sqrt(detail), (SPREAD_PX, SPREAD_PX), borderType=cv2.BORDER_REFLECT)
+    activity = cv2.erode(activity, _AROUND, borderType=cv2.BORDER_REFLECT)
+    activity = cv2.blur(activity, (SPREAD_PX, SPREAD_PX), borderType=cv2.BORDER_REFLECT)
     strength = np.minimum(FLOOR + SLOPE * activity * activity, CEILING)
     excess = float(np.dot(strength.ravel(), strength.ravel())) / (MEAN_SQUARE * strength.size)
     return np.asarray(strength * np.float32(1.0 / np.sqrt(max(excess, 1.0))), np.float32)
