@@ -6,6 +6,7 @@ one machine. `likeness.v1` holds the generated gRPC stubs of the stages.
 
 from likeness._accounts import ApiKey, AuditAnchor, AuditEntry, AuditVerification, Tenant
 from likeness._client import Client
+from likeness._consents import Challenge, Receipt
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError, LikenessJobError
 from likeness._grants import Grant
 from likeness._provenance import Origin, Verification
@@ -34,6 +35,7 @@ __all__ = [
     "AuditVerification",
     "Batch",
     "BatchCounts",
+    "Challenge",
     "Client",
     "Consent",
     "Face",
@@ -48,6 +50,7 @@ __all__ = [
     "MediaFile",
     "Origin",
     "Progress",
+    "Receipt",
     "Speech",
     "SpeechFigures",
     "Swap",

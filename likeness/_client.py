@@ -10,10 +10,11 @@ from typing import IO, Any, Final, Self
 import httpx
 
 from likeness._accounts import Audit, Keys, Tenants
+from likeness._consents import Consents
 from likeness._grants import Grants
 from likeness._jobs import Batches, Jobs
 from likeness._provenance import Verification, verify
-from likeness._resources import Consents, Faces, FileInput, MediaFiles, Voices
+from likeness._resources import Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
 from likeness._transport import Transport, without_none
 from likeness._types import Speech, SpeechFigures, Swap

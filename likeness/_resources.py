@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from likeness._transport import Transport, without_none
-from likeness._types import Consent, Face, Media, MediaFile, Voice
+from likeness._types import Face, Media, MediaFile, Voice
 
 # A file: its path, its content, or an open binary file.
 FileInput = str | Path | bytes | IO[bytes]
@@ -46,52 +46,6 @@ class Collection:
                 return
             after = page["last_id"]
             left = None if left is None else left - len(page["data"])
-
-
-class Consents(Collection):
-    """Consents of voices (`client.voice_consents`) or of faces (`client.face_consents`)."""
-
-    def create(
-        self,
-        *,
-        who: str,
-        kind: str,
-        evidence: str,
-        attested_by: str | None = None,
-        uses: list[str] | None = None,
-        expires_at: str | None = None,
-    ) -> Consent:
-        """Records that somebody agreed.
-
-        Args:
-            who: the person, or the persona.
-            kind: "attested" (you vouch for a real person's agreement) or "synthetic" (no real person).
-            evidence: where the agreement can be found, or how the persona was made.
-            attested_by: who vouches; needed when attested.
-            uses: what it allows; by default the use of this kind of likeness.
-            expires_at: RFC 3339 time; without it the consent lasts until revoked.
-        """
-        body = without_none(
-            {
-                "who": who,
-                "kind": kind,
-                "evidence": evidence,
-                "attested_by": attested_by,
-                "uses": uses,
-                "expires_at": expires_at,
-            }
-        )
-        return Consent.from_json(self._transport.json("POST", self._path, json=body))
-
-    def list(self) -> list[Consent]:
-        return [Consent.from_json(item) for item in self._pages()]
-
-    def get(self, consent_id: str) -> Consent:
-        return Consent.from_json(self._get(consent_id))
-
-    def revoke(self, consent_id: str) -> Consent:
-        """Ends the consent: what was enrolled with it can no longer be used. Cannot be undone."""
-        return Consent.from_json(self._transport.json("POST", f"{self._path}/{consent_id}/revoke"))
 
 
 class Voices(Collection):

@@ -24,7 +24,7 @@ class Consent(_FromJson):
 
     id: str
     who: str
-    kind: str  # attested | synthetic
+    kind: str  # spoken | filmed | attested | synthetic
     uses: list[str]
     state: str  # live | revoked | expired
     created_at: int  # Unix seconds
@@ -32,6 +32,11 @@ class Consent(_FromJson):
     attested_by: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None
+    languages: list[str] = field(default_factory=list)  # none: any
+    purpose: str | None = None
+    evidence_media: str | None = None
+    recorded_by: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,20 @@
-"""`likeness consents create|list|revoke`."""
+"""`likeness consents create|phrase|prove|list|receipt|verify-receipt|revoke`."""
 
 from __future__ import annotations
 
 import enum
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from likeness._cli.options import URL, ApiKey, Json, Url
-from likeness._cli.output import print_json, print_table, say
+from likeness._cli.output import complain, print_json, print_table, say
 from likeness._client import Client
-from likeness._resources import Consents
+from likeness._consents import Consents
+from likeness._receipts import ReceiptError, verify_receipt
+from likeness._types import Consent
 
 app = typer.Typer(help="Consents: without one, no voice and no face is made or used.", no_args_is_help=True)
 
@@ -25,6 +29,11 @@ class Kind(enum.StrEnum):
     synthetic = "synthetic"
 
 
+Languages = Annotated[
+    list[str] | None,
+    typer.Option("--language", help="What may be spoken, such as en; may be repeated.", show_default=False),
+]
+Purpose = Annotated[str | None, typer.Option(help="What the likeness is for.", show_default=False)]
 Of = Annotated[Likeness, typer.Option("--for", help="What the consent is about.")]
 
 
@@ -47,6 +56,13 @@ def create(
     expires_at: Annotated[
         str | None, typer.Option(help="Until when, such as 2030-01-31T12:00:00Z.", show_default=False)
     ] = None,
+    language: Languages = None,
+    purpose: Purpose = None,
+    document: Annotated[
+        Path | None,
+        typer.Option(help="The signed form: PDF, PNG or JPEG.", exists=True, dir_okay=False, show_default=False),
+    ] = None,
+    adult: Annotated[bool | None, typer.Option("--adult/--minor", help="Is the person an adult?")] = None,
     of: Of = Likeness.voice,
     as_json: Json = False,
     url: Url = URL,
@@ -57,8 +73,109 @@ def create(
         raise typer.BadParameter("an attested consent needs --attested-by: who vouches for it")
     with Client(url, api_key) as client:
         consent = _collection(client, of).create(
-            who=who, kind=kind.value, evidence=evidence, attested_by=attested_by, expires_at=expires_at
+            who=who,
+            kind=kind.value,
+            evidence=evidence,
+            attested_by=attested_by,
+            expires_at=expires_at,
+            languages=language,
+            purpose=purpose,
+            adult=adult,
+            document=document,
         )
+    _tell(consent, as_json)
+
+
+@app.command("phrase")
+def phrase(
+    who: Annotated[str, typer.Option(help="The person's name.", show_default=False)],
+    language: Languages = None,
+    purpose: Purpose = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="Until when the consent shall hold.", show_default=False)
+    ] = None,
+    of: Of = Likeness.voice,
+    as_json: Json = False,
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Ask for what a person must say, or which way they must turn their head, to consent themselves."""
+    with Client(url, api_key) as client:
+        asked = _collection(client, of).ask(who, languages=language, purpose=purpose, expires_at=expires_at)
+    if as_json:
+        print_json(asked)
+        return
+    say(asked.instructions)
+    if asked.phrase is not None:
+        say(f"\n    {asked.phrase}\n")
+    say(f"Then, before {asked.expires_at}: likeness consents prove FILE --challenge {asked.id} --for {of.value}")
+
+
+@app.command("prove")
+def prove(
+    file: Annotated[
+        Path, typer.Argument(help="The recording or the film.", exists=True, dir_okay=False, show_default=False)
+    ],
+    challenge: Annotated[str, typer.Option(help="Id of the task, as `phrase` printed it.", show_default=False)],
+    of: Of = Likeness.voice,
+    as_json: Json = False,
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Send the recording or film of a person who consents. Each task is for one, whatever comes of it."""
+    with Client(url, api_key) as client:
+        _tell(_collection(client, of).prove(challenge, file), as_json)
+
+
+@app.command("receipt")
+def receipt(
+    consent: Annotated[str, typer.Argument(help="Id of the consent.", show_default=False)],
+    of: Of = Likeness.voice,
+    as_json: Json = False,
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Print the signed receipt of a consent, for the person whose likeness it is."""
+    with Client(url, api_key) as client:
+        found = _collection(client, of).receipt(consent)
+    if as_json:
+        print_json(found)
+    else:
+        sys.stdout.write(found.receipt + "\n")
+
+
+@app.command("verify-receipt")
+def verify(
+    file: Annotated[
+        Path,
+        typer.Argument(help="The receipt, as `receipt` printed it.", exists=True, dir_okay=False, show_default=False),
+    ],
+    keys: Annotated[
+        Path,
+        typer.Option(
+            help="The installation's public keys, /.well-known/jwks.json.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Check a receipt without any server. Whether the consent was revoked since, it cannot say."""
+    try:
+        claims = verify_receipt(file.read_text(encoding="utf-8"), keys.read_text(encoding="utf-8"))
+    except (ReceiptError, UnicodeDecodeError) as error:
+        complain(f"Not genuine: {error}.")
+        raise typer.Exit(1) from error
+    if as_json:
+        print_json(claims)
+        return
+    until = claims.get("until") or "revoked"
+    say(f"Genuine: {claims['sub']} gave a {claims['kind']} consent for {', '.join(claims['uses'])}, until {until}.")
+    say(f"{claims['jti']}. To take it back: {claims['revoke']}")
+
+
+def _tell(consent: Consent, as_json: bool) -> None:
     if as_json:
         print_json(consent)
     else:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OKPKey
 
 from likeness._cli import microphone
 from likeness._cli.app import run
@@ -276,3 +278,52 @@ def test_says_what_to_do_without_a_microphone(
     assert run(["record", "--out", str(tmp_path / "me.wav")]) == 1
     assert told in one_line(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_person_is_asked_and_proves(
+    gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        "id": "chal_1",
+        "who": "Ann",
+        "phrase": "My name is Ann.",
+        "instructions": "Read it aloud.",
+        "expires_at": "2030-01-01T00:10:00Z",
+    }
+    gateway.answers["POST /v1/audio/voice_consents/challenges"] = json_answer(asked, 201)
+    gateway.answers["POST /v1/audio/voice_consents"] = json_answer({**CONSENT, "kind": "spoken"}, 201)
+    assert run(["consent", "phrase", "--who", "Ann", "--language", "en", "--purpose", "an audio book"]) == 0
+    told = capsys.readouterr().out
+    assert "My name is Ann." in told and "--challenge chal_1" in told
+    assert gateway.asked[0].json == {"who": "Ann", "languages": ["en"], "purpose": "an audio book"}
+    recording = tmp_path / "phrase.wav"
+    recording.write_bytes(b"RIFF")
+    assert run(["consents", "prove", str(recording), "--challenge", "chal_1"]) == 0
+    assert "spoken" in capsys.readouterr().out
+    assert b'name="challenge"' in gateway.asked[1].body and b'name="recording"' in gateway.asked[1].body
+
+
+def test_a_receipt_is_checked_without_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, other = OKPKey.generate_key("Ed25519"), OKPKey.generate_key("Ed25519")
+    claims = {"sub": "Ann", "kind": "spoken", "uses": ["speech"], "jti": "cons_1", "revoke": "POST it", "until": None}
+    header = {"alg": "Ed25519", "typ": "likeness-consent-receipt+jwt", "kid": key.thumbprint()}
+    receipt, keys = tmp_path / "receipt.txt", tmp_path / "keys.json"
+    receipt.write_text(jwt.encode(header, claims, key, algorithms=["Ed25519"]) + "\n")
+
+    def trust(known: OKPKey) -> None:
+        public = {**known.as_dict(private=False), "kid": key.thumbprint()}
+        keys.write_text(json.dumps({"keys": [public]}))
+
+    verify = ["consent", "verify-receipt", str(receipt), "--keys", str(keys)]
+    trust(key)
+    assert run(verify) == 0
+    assert "Genuine: Ann gave a spoken consent for speech" in " ".join(capsys.readouterr().out.split())
+    trust(other)
+    assert run(verify) == 1
+    assert "Not genuine" in capsys.readouterr().err
+    trust(key)
+    receipt.write_text(json.dumps({"receipt": receipt.read_text().strip()[:-4] + "AAAA"}))
+    assert run(verify) == 1
+    receipt.write_text(jwt.encode({**header, "typ": "JWT"}, claims, key, algorithms=["Ed25519"]))
+    assert run(verify) == 1
+    assert "no receipt" in capsys.readouterr().err

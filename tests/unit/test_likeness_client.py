@@ -42,12 +42,16 @@ def client(gateway: ScriptedGateway) -> Iterator[likeness.Client]:
 def test_public_names() -> None:
     assert likeness.__all__ == [
         "ApiKey",
+        "AuditAnchor",
         "AuditEntry",
+        "AuditVerification",
         "Batch",
         "BatchCounts",
+        "Challenge",
         "Client",
         "Consent",
         "Face",
+        "Grant",
         "Job",
         "JobEvent",
         "LikenessAPIError",
@@ -56,13 +60,16 @@ def test_public_names() -> None:
         "LikenessJobError",
         "Media",
         "MediaFile",
+        "Origin",
         "Progress",
+        "Receipt",
         "Speech",
         "SpeechFigures",
         "Swap",
         "SwapJob",
         "Tenant",
         "Upload",
+        "Verification",
         "Voice",
     ]
     assert all(hasattr(likeness, name) for name in likeness.__all__)
