@@ -12,6 +12,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from services.common.encode_audio import encode_audio
+from tests.contract.consent_people import FACE_CONSENTS, ask
 from tests.contract.gateway_accounts import KeyedGateway
 from tests.contract.gateway_fakes import portrait, sine
 from tests.contract.gateway_people import enrol_ada, enrol_bob, new_consent
@@ -69,6 +70,8 @@ def make_everything(client: FlaskClient) -> Ids:
         "file": file["id"],
         "batch": batch["id"],
         "key": key["id"],
+        "voice challenge": ask(client)["id"],
+        "face challenge": ask(client, FACE_CONSENTS)["id"],
         "tenant": "tenant-a",
         "name of a voice": "Ada",
         "name of a face": "Bob",
@@ -93,7 +96,15 @@ BODIES: dict[str, dict[str, Any]] = {
     "rotate_key": {"json": {}},
     "update_tenant": {"json": {"disabled": True}},
 }
-SAME_FOR_ALL = {"get_model", "list_models", "list_audio_models", "get_health", "get_readiness", "get_metrics"}
+SAME_FOR_ALL = {
+    "get_receipt_keys",
+    "get_model",
+    "list_models",
+    "list_audio_models",
+    "get_health",
+    "get_readiness",
+    "get_metrics",
+}
 # Whoever has such an address was given it; without the right signature it opens nothing, whether the object is or not.
 SIGNED = {"get_media_content", "put_upload_part"}
 # Each tenant has some of its own from the beginning.
@@ -140,6 +151,14 @@ def _json(path: str, **body: Any) -> Naming:
     )
 
 
+def _challenged(path: str, proof: str, challenge: str) -> Naming:
+    def send(client: FlaskClient, ids: Ids) -> Any:
+        file = (io.BytesIO(b"\0\0\0\x18ftypmp42" + bytes(64)), "proof")
+        return client.post(path, data={"challenge": ids[challenge], proof: file})
+
+    return send
+
+
 NAMING: dict[str, list[Naming]] = {
     "create_voice": [_voice, _voice_of_file],
     "create_face": [_face, _face_of_file],
@@ -149,6 +168,14 @@ NAMING: dict[str, list[Naming]] = {
         _swap(face="name of a face"),
         _swap(face="Carla", target_media="media"),
         _swap(face="Carla", selection="reference", reference_face="face"),
+    ],
+    "create_voice_consent": [
+        _json("/v1/audio/voice_consents", who="x", kind="synthetic", evidence="x", document="media"),
+        _challenged("/v1/audio/voice_consents", "recording", "voice challenge"),
+    ],
+    "create_face_consent": [
+        _json("/v1/face_consents", who="x", kind="synthetic", evidence="x", document="media"),
+        _challenged("/v1/face_consents", "film", "face challenge"),
     ],
     "create_batch": [_json("/v1/batches", input_file_id="file", endpoint="/v1/audio/speech")],
     "create_grant": [
@@ -164,7 +191,7 @@ NAMING: dict[str, list[Naming]] = {
     "create_key": [_json("/v1/keys", name="x", tenant="tenant")],
     "verify_file": [lambda client, ids: client.post("/v1/verify", data={"media": ids["media"]})],
 }
-NAMES_NOTHING = {"create_voice_consent", "create_face_consent", "create_upload", "create_file"}
+NAMES_NOTHING = {"create_voice_consent_challenge", "create_face_consent_challenge", "create_upload", "create_file"}
 # Only the operator's administrators make tenants, and look at the chain of all tenants' entries.
 REFUSED = {"create_tenant", "get_audit_anchor", "verify_audit"}
 

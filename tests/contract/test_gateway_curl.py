@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_examples_of_all_endpoints_work(tmp_path: Path) -> None:
     (folder / "recording.wav").write_bytes(encode_audio(sine(180.0, 3.0), "wav"))
     (folder / "ada.png").write_bytes(portrait())
     (folder / "photo.png").write_bytes(portrait(80))
+    reader = tmp_path / "bin" / "read_aloud"
+    reader.parent.mkdir()
+    reader.write_text(
+        f'#!/bin/sh\ncd {REPOSITORY} && exec {sys.executable} -m benchmarks.reading_aloud "$1" "{folder}/$2"\n'
+    )
+    reader.chmod(0o755)
     key = make_key().text
     stages = FakeStages(tmp_path)
     settings = {**stages.targets(), "auth": "keys", "bootstrap_key": key, "log_format": "json"}
@@ -53,10 +60,15 @@ def test_examples_of_all_endpoints_work(tmp_path: Path) -> None:
         done = subprocess.run(
             ["bash", "-c", script],
             cwd=folder,
-            env={**os.environ, "LIKENESS_URL": gateway.url, "LIKENESS_API_KEY": key},
+            env={
+                **os.environ,
+                "PATH": f"{reader.parent}:{os.environ['PATH']}",
+                "LIKENESS_URL": gateway.url,
+                "LIKENESS_API_KEY": key,
+            },
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:] + gateway.log_path.read_text()[-3000:]
         operations = {
