@@ -381,6 +381,7 @@ def test_a_manifest_beside_a_file_is_found_by_it_and_goes_with_it(keyed: KeyedGa
     path = f"/v1/media/{media.id}/manifest"
     answer = tenant.get(path)
     assert (answer.status_code, answer.content_type, answer.data) == (200, "application/c2pa", made.sidecar)
+    assert tenant.get(f"/v1/media/{media.id}").headers["Link"].startswith("</v1/jobs/job_sidecar/manifest>; ")
     assert ".ogg.c2pa" in answer.headers["Content-Disposition"]
     assert other.get(path).status_code == 404
     assert tenant.delete(f"/v1/media/{media.id}").status_code == 200

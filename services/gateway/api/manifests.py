@@ -8,9 +8,10 @@ from flask import Response
 
 from services.common.errors import LikenessError
 from services.gateway.api.fields import current_gateway, current_tenant
+from services.gateway.db import Media
 from services.gateway.downloads import file_response
-from services.gateway.provenance.manifests import SIDECAR_CONTENT_TYPE
-from services.gateway.provenance.release import find_sidecar
+from services.gateway.provenance.manifests import EMBEDDING, SIDECAR_CONTENT_TYPE
+from services.gateway.provenance.release import MANIFEST_PURPOSE, find_sidecar
 
 MANIFEST_RESPONSES: Final[Any] = {
     200: {
@@ -18,6 +19,14 @@ MANIFEST_RESPONSES: Final[Any] = {
         "content": {SIDECAR_CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+
+
+def has_manifest_beside(media: Media) -> bool:
+    """Whether a file is an output that could not carry its manifest, and that is still there."""
+    if media.content_type in EMBEDDING or media.purpose == MANIFEST_PURPOSE:
+        return False
+    with current_gateway().database.session() as session:
+        return find_sidecar(session, media.tenant, media.job_id) is not None
 
 
 def manifest_response(job_id: str | None, of: str) -> Response:

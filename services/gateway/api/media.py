@@ -21,13 +21,14 @@ from services.gateway.api.fields import (
     page_out,
     unix_seconds,
 )
-from services.gateway.api.manifests import MANIFEST_RESPONSES, manifest_response
+from services.gateway.api.manifests import MANIFEST_RESPONSES, has_manifest_beside, manifest_response
 from services.gateway.api.reasons import fails_with
 from services.gateway.api.uploads import SignedQuery, base_url
 from services.gateway.db import Media, find, get_page
 from services.gateway.deletion import delete_media
 from services.gateway.downloads import expires_at, file_response, signed_url
 from services.gateway.media import Purpose
+from services.gateway.provenance.release import manifest_link
 from services.gateway.signed_urls import check_signature
 
 bp = APIBlueprint("media", __name__, url_prefix="/v1/media", tag="Media")
@@ -119,7 +120,11 @@ def list_media(wanted: MediaQuery) -> dict[str, Any]:
 )
 @fails_with(*_FILE_FAILURES)
 def get_media(media_id: str) -> Response:
-    return file_response(current_gateway(), _find(media_id))
+    media = _find(media_id)
+    response = file_response(current_gateway(), media)
+    if media.job_id is not None and has_manifest_beside(media):
+        response.headers["Link"] = manifest_link(media.job_id)
+    return response
 
 
 @bp.get("/<media_id>/info")

@@ -36,6 +36,8 @@ from services.gateway.figures import SpeechFigures, speech_headers
 from services.gateway.jobs import QueueOptions
 from services.gateway.media import media_bytes
 from services.gateway.problems import describe
+from services.gateway.provenance import EMBEDDING
+from services.gateway.provenance.release import manifest_link
 from services.gateway.speech import Speech, SpeechOrder, begin_speech
 from services.gateway.speech_jobs import queue_speech
 from services.gateway.synthesis import Utterance
@@ -176,6 +178,8 @@ def _queued(body: SpeechIn, preference: Preference, options: QueueOptions) -> Re
     figures = SpeechFigures(**ended.figures)
     similarity = figures.speaker_similarity
     response.headers.update(speech_headers(job.id, figures, similarity=similarity, complete=True))
+    if media.content_type not in EMBEDDING:
+        response.headers["Link"] = manifest_link(job.id)
     response.headers.update(preference_headers(preference))
     return response
 
@@ -219,6 +223,8 @@ def _streamed(speech: Speech, body: SpeechIn) -> Response:
 def _respond(data: Any, speech: Speech, content_type: str, *, similarity: float | None, complete: bool) -> Response:
     response = Response(data, content_type=content_type)
     response.headers.update(speech_headers(speech.job_id, speech.figures, similarity=similarity, complete=complete))
+    if not complete or content_type not in EMBEDDING:
+        response.headers["Link"] = manifest_link(speech.job_id)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
