@@ -72,7 +72,7 @@ def require_unprotected(
 def require_unprotected_picture(gateway: Gateway, tenant: str, picture: bytes, request_id: str, *, field: str) -> None:
     """The same for who is in a picture that nothing was enrolled from, such as a swap's reference."""
     if gateway.protected.has("face"):
-        call = Call.within(LOOK_S, request_id, Grant("swap", tenant))
+        call = Call.within(LOOK_S, request_id, Grant("enroll", tenant))
         with picture_for_stage(gateway, tenant, picture) as message, fields_called({"": field, "picture": field}):
             descriptors = _largest(gateway, message, call)
         require_unprotected_faces(gateway, descriptors, consent=None, field=field)
@@ -99,7 +99,7 @@ def _with_template(gateway: Gateway, session: Session, face: Face, picture: dict
         return picture
     media = find(session, Media, face.tenant, picture["media"], what="picture")
     message = faceswap_pb2.Picture(media=reference_to(gateway, media))
-    call = Call.within(LOOK_S, face.id, Grant("swap", face.tenant, (face.id,)))
+    call = Call.within(LOOK_S, face.id, Grant("enroll", face.tenant, (face.id,)))
     found = _largest(gateway, message, call)
     if not found:
         detail = f"No face is found any more in {media.id}, so that it cannot be compared. Enrol the face anew."
