@@ -1,54 +1,82 @@
-"""Audio marks as the rest of the project uses them."""
+"""Audio marks: a 32-bit number in speech, unheard, found only with the key. See docs/adr/0009-audio-mark.md.
+
+What they do not do: a mark is in what is said, not in silence; speech of less than about two seconds may be too little
+to be read. Whoever has the key can remove it, and so can heavy noise or a new synthesis of the speech.
+"""
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Final
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
-from services.common.marking.audio_layout import layout_of
+from services.common.marking.audio_code import agreement, chance_of
+from services.common.marking.audio_layout import CHIP_SAMPLES, layout_of, pattern_of
 from services.common.marking.audio_marker import AudioMarker
-from services.common.marking.audio_search import chance_of, decode, hypotheses, known_z, sync_z
+from services.common.marking.audio_search import LEAST_SAMPLES, fold_stretches, search
 from services.common.marking.found import MarkFound
 
 __all__ = ["AudioMarker", "confirms_audio_mark", "find_audio_mark"]
 
 MAX_CHANCE: Final = 1e-5
-CANDIDATES: Final = 100
-
-
-def _at_16k(samples: FloatArray, rate_hz: int) -> FloatArray:
-    samples = np.nan_to_num(np.asarray(samples, np.float32))
-    if rate_hz == SAMPLE_RATE_HZ:
-        return samples
-    divisor = int(np.gcd(rate_hz, SAMPLE_RATE_HZ))
-    return np.asarray(resample_poly(samples, SAMPLE_RATE_HZ // divisor, rate_hz // divisor), np.float32)
+CONFIRM_CHANCE: Final = 1e-3
+AUDIBLE: Final = 1e-3  # -60 dB of full scale: quieter sound holds little after 16-bit rounding
+LEAST_AUDIBLE_S: Final = 0.8
+LEAST_SYMBOL: Final = 2.4  # of a symbol's statistic; random signs reach it in 2.6 % of the cases at most
+LEAST_SYMBOL_SHARE: Final = 0.25  # of the whole statistic; a symbol that is there has half of it
 
 
 def find_audio_mark(samples: FloatArray, rate_hz: int, key: bytes) -> MarkFound | None:
-    """The mark that samples, shape (n,), at rate_hz carry under `key`; None where none can be read."""
-    layout = layout_of(key)
-    speech = _at_16k(samples, rate_hz)
-    if speech.size < SAMPLE_RATE_HZ // 2:
-        return None
-    folded, _ = hypotheses(speech)
-    scores = sync_z(folded, layout)
-    best = (0.0, 0)
-    for flat in np.argsort(-scores, axis=None)[:CANDIDATES]:
-        speed, phase, shift = np.unravel_index(flat, scores.shape)
-        number, statistic = decode(np.roll(folded[speed, phase], -shift, 0), layout)
-        best = max(best, (float(statistic), int(number)))
-    chance = chance_of(best[0], scores.size * 2.0**32)
-    return MarkFound(best[1], 1.0 - chance) if best[1] and chance <= MAX_CHANCE else None
+    """The mark that samples, shape (n,), at rate_hz carry under `key`; None where none can be read.
 
-
-def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: int, max_chance: float = 1e-3) -> bool:
-    """Whether samples that were just marked with `number`, and not re-timed, show it.
-
-    A mark with another number, or none, is taken for this one with probability max_chance at most.
+    Sound without a mark of this key is taken for marked with probability MAX_CHANCE at most, however it sounds.
+    A minute takes one core some 4 s when there is no mark. Raises ValueError unless the key has 32 bytes.
     """
-    folded, _ = hypotheses(_at_16k(samples, rate_hz), np.ones(1), (0,))
-    scores = known_z(folded, key, number)
-    return chance_of(float(scores.max()), float(scores.size)) <= max_chance
+    found = search(_at_16_khz(samples, rate_hz), layout_of(key))
+    return MarkFound(found.number, 1.0 - found.chance) if found.chance <= MAX_CHANCE else None
+
+
+def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: int) -> bool:
+    """Whether samples, shape (n,), that were not re-timed since carry this number: what a release gate asks.
+
+    Since the number is known, less speech is enough than for reading it. The whole pattern must agree, and each of its
+    three symbols by itself: another number differs in two of them. Sound with another number or none passes with
+    probability CONFIRM_CHANCE at most. Sound of which less than LEAST_AUDIBLE_S is louder than -60 dB of full scale
+    passes always: there is next to nothing to be marked. Raises ValueError as `AudioMarker` does.
+    """
+    pattern = pattern_of(key, number)
+    speech = _at_16_khz(samples, rate_hz)
+    if speech.size < LEAST_SAMPLES or _audible_s(speech) < LEAST_AUDIBLE_S:
+        return True
+    folded = fold_stretches(speech)
+    folded = np.concatenate([folded, folded.sum(axis=0, keepdims=True)])
+    scores = agreement(folded, pattern)
+    stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
+    statistic = float(scores.max())
+    if chance_of(statistic, scores.size) > CONFIRM_CHANCE:
+        return False
+    tiles = np.roll(folded[stretch, phase], -int(frame), axis=0).reshape(-1)
+    least = max(LEAST_SYMBOL, LEAST_SYMBOL_SHARE * statistic)
+    signed = tiles * pattern.reshape(-1)
+    return all(
+        float(signed[places].sum()) >= least * (float(np.linalg.norm(tiles[places])) + 1e-9)
+        for places in layout_of(key).words
+    )
+
+
+def _audible_s(speech: FloatArray) -> float:
+    blocks = speech[: speech.size // CHIP_SAMPLES * CHIP_SAMPLES].reshape(-1, CHIP_SAMPLES)
+    return int(np.count_nonzero(np.abs(blocks).max(axis=1) > AUDIBLE)) * CHIP_SAMPLES / SAMPLE_RATE_HZ
+
+
+def _at_16_khz(samples: FloatArray, rate_hz: int) -> FloatArray:
+    """Resampled; what is not finite counts as silence."""
+    samples = np.nan_to_num(np.asarray(samples, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    if rate_hz == SAMPLE_RATE_HZ:
+        return samples
+    from scipy.signal import resample_poly  # 0.3 s to import, and most sound comes at 16 kHz
+
+    divisor = gcd(rate_hz, SAMPLE_RATE_HZ)
+    return np.asarray(resample_poly(samples, SAMPLE_RATE_HZ // divisor, rate_hz // divisor), np.float32)

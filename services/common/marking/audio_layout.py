@@ -16,25 +16,25 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import hadamard
 
 from services.common.audio import SAMPLE_RATE_HZ
 
 KEY_BYTES: Final = 32
-CHIP_SAMPLES: Final = 320  # 20 ms
-WINDOW_SAMPLES: Final = 2 * CHIP_SAMPLES  # 40 ms: what the embedder may hold back
-BANDS: Final = 24
-LOW_HZ: Final = 300.0  # below the pitch of many voices a tile holds one harmonic or none; above, telephone codecs cut
-HIGH_HZ: Final = 3_300.0
-FRAMES: Final = 80
+CHIP_SAMPLES: Final = 160  # 10 ms
+WINDOW_SAMPLES: Final = 2 * CHIP_SAMPLES  # 20 ms: what the embedder may hold back
+BANDS: Final = 16
+LOW_HZ: Final = 300.0  # lower tiles hold one harmonic of a voice or none
+HIGH_HZ: Final = 3_300.0  # telephone bandwidth, 5 % faster
+FRAMES: Final = 128
 CHIPS: Final = FRAMES * BANDS
-PERIOD_S: Final = FRAMES * CHIP_SAMPLES / SAMPLE_RATE_HZ  # 1.6
+PERIOD_S: Final = FRAMES * CHIP_SAMPLES / SAMPLE_RATE_HZ  # 1.28
 
+NUMBER_BITS: Final = 32
 SYMBOLS: Final = 3
-SYMBOL_BITS: Final = 16
+SYMBOL_BITS: Final = NUMBER_BITS // 2
 WORD_CHIPS: Final = 512
 MASKS: Final = 2 ** (SYMBOL_BITS - 1) // WORD_CHIPS  # 64; one bit of the symbol is the word's sign
-SYNC_CHIPS: Final = CHIPS - SYMBOLS * WORD_CHIPS
+SYNC_CHIPS: Final = CHIPS - SYMBOLS * WORD_CHIPS  # 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,56 +42,53 @@ class Layout:
     """What a key determines.
 
     Attributes:
-        sync: (SYNC_CHIPS,) places of the sync chips in the flattened (FRAMES, BANDS) grid.
-        sync_signs: (SYNC_CHIPS,) +1 or -1.
-        words: (SYMBOLS, WORD_CHIPS) places of the chips of each symbol.
-        masks: (SYMBOLS, MASKS, WORD_CHIPS) +1 or -1.
-        start: the frame of the pattern with which a mark begins.
+        sync: the sync chips' signs in the grid, 0 elsewhere, shape (FRAMES, BANDS).
+        words: places of the chips of each symbol in the flattened grid, shape (SYMBOLS, WORD_CHIPS).
+        masks: +1 or -1, shape (SYMBOLS, MASKS, WORD_CHIPS).
     """
 
-    sync: NDArray[np.int64]
-    sync_signs: NDArray[np.float32]
+    sync: NDArray[np.float32]
     words: NDArray[np.int64]
     masks: NDArray[np.float32]
 
 
 @lru_cache(maxsize=8)
 def layout_of(key: bytes) -> Layout:
-    """The layout that `key`, 32 secret bytes, determines, by SHAKE-256."""
+    """The layout that `key` determines, by SHAKE-256. Raises ValueError unless it has KEY_BYTES bytes."""
     if len(key) != KEY_BYTES:
         raise ValueError(f"a marking key has {KEY_BYTES} bytes, not {len(key)}")
     mask_chips = SYMBOLS * MASKS * WORD_CHIPS
     stream = hashlib.shake_256(b"likeness audio mark 1" + key).digest(8 * CHIPS + (SYNC_CHIPS + mask_chips) // 8)
     order = np.argsort(np.frombuffer(stream, "<u8", CHIPS), kind="stable")
-    bits = np.unpackbits(np.frombuffer(stream, np.uint8, offset=8 * CHIPS))
-    signs = 1.0 - 2.0 * bits.astype(np.float32)
+    signs = 1.0 - 2.0 * np.unpackbits(np.frombuffer(stream, np.uint8, offset=8 * CHIPS)).astype(np.float32)
+    sync = np.zeros(CHIPS, np.float32)
+    sync[order[:SYNC_CHIPS]] = signs[:SYNC_CHIPS]
     return Layout(
-        sync=order[:SYNC_CHIPS],
-        sync_signs=signs[:SYNC_CHIPS],
+        sync=sync.reshape(FRAMES, BANDS),
         words=order[SYNC_CHIPS:].reshape(SYMBOLS, WORD_CHIPS),
         masks=signs[SYNC_CHIPS:].reshape(SYMBOLS, MASKS, WORD_CHIPS),
     )
 
 
-def symbols_of(number: int) -> tuple[int, int, int]:
-    """The three symbols of a 32-bit number."""
-    high, low = number >> SYMBOL_BITS, number & (2**SYMBOL_BITS - 1)
-    return high, low, high ^ low
+def hadamard(size: int) -> NDArray[np.float32]:
+    """Sylvester's matrix of +1 and -1 with orthogonal rows, shape (size, size); size is a power of two."""
+    matrix = np.ones((1, 1), np.float32)
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix
 
 
-@lru_cache(maxsize=1)
-def _rows() -> NDArray[np.float32]:
-    return np.asarray(hadamard(WORD_CHIPS), np.float32)
-
-
+@lru_cache(maxsize=64)
 def pattern_of(key: bytes, number: int) -> NDArray[np.float32]:
-    """The mark of a number: +1 and -1, shape (FRAMES, BANDS)."""
-    if not 0 < number < 2**32:
-        raise ValueError(f"a mark's number is from 1 to {2**32 - 1}, not {number}")
+    """The mark of a number: +1 and -1, shape (FRAMES, BANDS). Raises ValueError unless 0 < number < 2**32."""
+    if not 0 < number < 2**NUMBER_BITS:
+        raise ValueError(f"a mark's number is from 1 to {2**NUMBER_BITS - 1}, not {number}")
     layout = layout_of(key)
-    pattern = np.empty(CHIPS, np.float32)
-    pattern[layout.sync] = layout.sync_signs
-    for places, masks, symbol in zip(layout.words, layout.masks, symbols_of(number), strict=True):
-        row, mask, negative = symbol % WORD_CHIPS, symbol // WORD_CHIPS % MASKS, symbol >> (SYMBOL_BITS - 1)
-        pattern[places] = (1 - 2 * negative) * masks[mask] * _rows()[row]
+    high, low = divmod(number, 2**SYMBOL_BITS)
+    pattern = layout.sync.reshape(-1).copy()
+    for places, masks, symbol in zip(layout.words, layout.masks, (high, low, high ^ low), strict=True):
+        negative, word = divmod(symbol, MASKS * WORD_CHIPS)
+        mask, row = divmod(word, WORD_CHIPS)
+        pattern[places] = (1 - 2 * negative) * masks[mask] * hadamard(WORD_CHIPS)[row]
+    pattern.flags.writeable = False
     return pattern.reshape(FRAMES, BANDS)

@@ -1,0 +1,78 @@
+"""Reads numbers from folded tiles, and says how likely chance alone would give what was read."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.marking.audio_layout import CHIPS, FRAMES, MASKS, SYMBOL_BITS, WORD_CHIPS, Layout, hadamard
+from services.common.marking.audio_tiles import Folded
+
+LISTED: Final = 16  # best words of a symbol that are tried together with those of another
+LEFT: Final = 16  # hadamard(512) is the Kronecker product of hadamard(16) and hadamard(32): less to multiply
+
+
+def agreement(folded: Folded, pattern: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Statistic of a pattern (FRAMES, BANDS), zero where it does not say, at every frame where it may begin.
+
+    Args:
+        folded: (..., FRAMES, BANDS).
+
+    Returns:
+        (..., FRAMES): sums of tiles times signs over the root of the sum of the tiles' squares. For random signs its
+        mean is 0 and its variance 1.
+    """
+    product = _correlate(folded, pattern)
+    energy = _correlate(np.square(folded), np.abs(pattern))
+    least = 1e-3 * np.square(folded).sum(axis=(-1, -2))[..., None] + 1e-9
+    return np.asarray(product / np.sqrt(np.maximum(energy, least)), np.float32)
+
+
+def _correlate(folded: Folded, pattern: NDArray[np.float32]) -> NDArray[np.float64]:
+    spectrum = np.fft.rfft(folded, axis=-2) * np.fft.rfft(pattern, axis=0).conj()
+    return np.asarray(np.fft.irfft(spectrum.sum(axis=-1), FRAMES), np.float64)
+
+
+@lru_cache(maxsize=1)
+def _factors() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return hadamard(LEFT), hadamard(WORD_CHIPS // LEFT)
+
+
+def read_number(folded: Folded, layout: Layout) -> tuple[int, float, float]:
+    """The number whose pattern fits tiles (FRAMES, BANDS) best, the pattern beginning at frame 0.
+
+    Of every symbol the best LISTED words are tried with those of another symbol; the third symbol follows from them.
+
+    Returns:
+        The number, its statistic, and that of the best other number.
+    """
+    tiles = folded.reshape(CHIPS)
+    left, right = _factors()
+    fits = []
+    for places, masks in zip(layout.words, layout.masks, strict=True):
+        words = left @ ((tiles[places] * masks).reshape(MASKS, LEFT, -1) @ right)
+        fits.append(np.concatenate([words.reshape(-1), -words.reshape(-1)]))
+    best = [np.argpartition(-fit, LISTED)[:LISTED] for fit in fits]
+    totals, numbers = [], []
+    for first, second, third in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        one, other = np.broadcast_arrays(best[first][:, None], best[second][None])
+        totals.append(fits[first][one] + fits[second][other] + fits[third][one ^ other])
+        high, low = {0: (one, other), 1: (one ^ other, one), 2: (other, one ^ other)}[first]
+        numbers.append(high << SYMBOL_BITS | low)
+    total, number = np.concatenate(totals, axis=None), np.concatenate(numbers, axis=None)
+    winner = int(number[total.argmax()])
+    sync, norm = float((folded * layout.sync).sum()), float(np.linalg.norm(tiles)) + 1e-9
+    return winner, (sync + float(total.max())) / norm, (sync + float(total[number != winner].max())) / norm
+
+
+def chance_of(statistic: float, trials: float) -> float:
+    """Bound on the probability that the largest of `trials` statistics of random signs reaches `statistic`.
+
+    Bentkus and Dzindzalieta (2015): a normalised sum of independent random signs exceeds t with at most 3.18 times the
+    probability of a normal variable. The signs are random since the key is; the sound may be anything.
+    """
+    return min(1.0, trials * 3.18 * 0.5 * math.erfc(statistic / math.sqrt(2.0)))
