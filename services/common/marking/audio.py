@@ -15,12 +15,11 @@ from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.marking.audio_code import agreement, chance_of
 from services.common.marking.audio_layout import CHIP_SAMPLES, layout_of, pattern_of
 from services.common.marking.audio_marker import AudioMarker
-from services.common.marking.audio_search import LEAST_SAMPLES, fold_stretches, search
+from services.common.marking.audio_search import LEAST_SAMPLES, Search, fold_stretches
 from services.common.marking.found import MarkFound
 
-__all__ = ["AudioMarker", "confirms_audio_mark", "find_audio_mark"]
+__all__ = ["AudioMarkSearch", "AudioMarker", "confirms_audio_mark", "find_audio_mark"]
 
-MAX_CHANCE: Final = 1e-5
 CONFIRM_CHANCE: Final = 1e-3
 AUDIBLE: Final = 1e-3  # -60 dB of full scale: quieter sound holds little after 16-bit rounding
 LEAST_AUDIBLE_S: Final = 0.8
@@ -28,14 +27,26 @@ LEAST_SYMBOL: Final = 2.4  # of a symbol's statistic; random signs reach it in 2
 LEAST_SYMBOL_SHARE: Final = 0.25  # of the whole statistic; a symbol that is there has half of it
 
 
+class AudioMarkSearch:
+    """A search of samples, shape (n,), at rate_hz, for whoever tries several keys."""
+
+    def __init__(self, samples: FloatArray, rate_hz: int) -> None:
+        self._search = Search(_at_16_khz(samples, rate_hz))
+
+    def find(self, key: bytes) -> MarkFound | None:
+        """As `find_audio_mark`."""
+        found = self._search.find(layout_of(key))
+        return None if found is None else MarkFound(found.number, 1.0 - found.chance)
+
+
 def find_audio_mark(samples: FloatArray, rate_hz: int, key: bytes) -> MarkFound | None:
     """The mark that samples, shape (n,), at rate_hz carry under `key`; None where none can be read.
 
-    Sound without a mark of this key is taken for marked with probability MAX_CHANCE at most, however it sounds.
-    A minute takes one core some 4 s when there is no mark. Raises ValueError unless the key has 32 bytes.
+    Sound without a mark of this key is taken for marked with probability 1e-5 at most, whatever it is. Of long sound
+    the loudest stretches are searched for marks that were played faster or slower, and all of it for others.
+    Raises ValueError unless the key has 32 bytes.
     """
-    found = search(_at_16_khz(samples, rate_hz), layout_of(key))
-    return MarkFound(found.number, 1.0 - found.chance) if found.chance <= MAX_CHANCE else None
+    return AudioMarkSearch(samples, rate_hz).find(key)
 
 
 def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: int) -> bool:
@@ -51,7 +62,6 @@ def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: i
     if speech.size < LEAST_SAMPLES or _audible_s(speech) < LEAST_AUDIBLE_S:
         return True
     folded = fold_stretches(speech)
-    folded = np.concatenate([folded, folded.sum(axis=0, keepdims=True)])
     scores = agreement(folded, pattern)
     stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
     statistic = float(scores.max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -42,20 +43,31 @@ def _factors() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return hadamard(LEFT), hadamard(WORD_CHIPS // LEFT)
 
 
-def read_number(folded: Folded, layout: Layout) -> tuple[int, float, float]:
+@dataclass(frozen=True)
+class Read:
+    """A number, the statistic of its pattern, and that of the best other number's."""
+
+    number: int
+    statistic: float
+    second: float
+
+
+def read_number(folded: Folded, layout: Layout, least: float = 0.0) -> Read | None:
     """The number whose pattern fits tiles (FRAMES, BANDS) best, the pattern beginning at frame 0.
 
     Of every symbol the best LISTED words are tried with those of another symbol; the third symbol follows from them.
-
-    Returns:
-        The number, its statistic, and that of the best other number.
+    None if no statistic can reach `least`.
     """
     tiles = folded.reshape(CHIPS)
+    sync, norm = float((folded * layout.sync).sum()), float(np.linalg.norm(tiles)) + 1e-9
     left, right = _factors()
-    fits = []
-    for places, masks in zip(layout.words, layout.masks, strict=True):
-        words = left @ ((tiles[places] * masks).reshape(MASKS, LEFT, -1) @ right)
-        fits.append(np.concatenate([words.reshape(-1), -words.reshape(-1)]))
+    words = [
+        (left @ ((tiles[places] * masks).reshape(MASKS, LEFT, -1) @ right)).reshape(-1)
+        for places, masks in zip(layout.words, layout.masks, strict=True)
+    ]
+    if sync + sum(float(np.abs(fit).max()) for fit in words) < least * norm:
+        return None
+    fits = [np.concatenate([fit, -fit]) for fit in words]
     best = [np.argpartition(-fit, LISTED)[:LISTED] for fit in fits]
     totals, numbers = [], []
     for first, second, third in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
@@ -65,8 +77,8 @@ def read_number(folded: Folded, layout: Layout) -> tuple[int, float, float]:
         numbers.append(high << SYMBOL_BITS | low)
     total, number = np.concatenate(totals, axis=None), np.concatenate(numbers, axis=None)
     winner = int(number[total.argmax()])
-    sync, norm = float((folded * layout.sync).sum()), float(np.linalg.norm(tiles)) + 1e-9
-    return winner, (sync + float(total.max())) / norm, (sync + float(total[number != winner].max())) / norm
+    others = float(total[number != winner].max())
+    return Read(winner, (sync + float(total.max())) / norm, (sync + others) / norm)
 
 
 def chance_of(statistic: float, trials: float) -> float:
@@ -76,3 +88,13 @@ def chance_of(statistic: float, trials: float) -> float:
     probability of a normal variable. The signs are random since the key is; the sound may be anything.
     """
     return min(1.0, trials * 3.18 * 0.5 * math.erfc(statistic / math.sqrt(2.0)))
+
+
+@lru_cache(maxsize=256)
+def statistic_for(chance: float, trials: float) -> float:
+    """The statistic at which `chance_of` falls to `chance`."""
+    low, high = 0.0, 40.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance_of(middle, trials) > chance else (low, middle)
+    return high

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
-from services.common.marking.audio_code import agreement, chance_of, read_number
+from services.common.marking.audio_code import agreement, chance_of, read_number, statistic_for
 from services.common.marking.audio_layout import CHIP_SAMPLES, FRAMES, NUMBER_BITS, WINDOW_SAMPLES, Layout
-from services.common.marking.audio_tiles import PHASES, Folded, fold, spectra_of
+from services.common.marking.audio_tiles import Folded, fold, spectra_of
 
 PERIOD_SAMPLES: Final = FRAMES * CHIP_SAMPLES
 STRETCH_SAMPLES: Final = 5 * PERIOD_SAMPLES  # 6.4 s: what is searched at once
@@ -21,11 +19,12 @@ STRETCH_HOP_SAMPLES: Final = 3 * PERIOD_SAMPLES
 LEAST_SAMPLES: Final = SAMPLE_RATE_HZ // 4
 SPEED_STEP: Final = 0.003  # at the ends of a stretch a pattern is off by half a chip at most
 SPEEDS: Final = tuple(float(speed) for speed in np.round(1.0 + SPEED_STEP * np.arange(-20, 21), 4))
-RETIMED_STRETCHES: Final = 4  # the loudest; a whole film would take minutes
+RETIMED_STRETCHES: Final = 4  # the loudest; all of a long recording would take minutes
 CANDIDATES: Final = 24  # beginnings of the pattern that are read, by their sync chips' statistic
 RETIMED_CANDIDATES: Final = 160
-MAX_DOUBT: Final = 1e-4  # likelihood of the second best number against the best; noise is as strong as 1, a mark as z
+MAX_CHANCE: Final = 1e-5  # that sound without a mark is taken for marked
 SURE_CHANCE: Final = 1e-9  # nothing better is looked for
+MAX_DOUBT: Final = 1e-4  # likelihood ratio of the second best number and the best
 
 
 @dataclass(frozen=True)
@@ -36,67 +35,86 @@ class Reading:
     chance: float
 
 
-NOTHING: Final = Reading(0, 1.0)
+class Search:
+    """A search of 16 kHz samples, shape (n,), under one key or several: what is computed for one serves all."""
 
+    def __init__(self, samples: FloatArray) -> None:
+        self._samples = samples
+        self._starts = _starts(samples.size)
+        self._as_made: Folded | None = None
+        self._retimed: dict[int, Folded] = {}
 
-def search(samples: FloatArray, layout: Layout) -> Reading:
-    """The least likely reading of 16 kHz samples (n,); what was not re-timed has half of the whole chance."""
-    if samples.size < LEAST_SAMPLES:
-        return NOTHING
-    starts = _starts(samples.size)
-    best = _search_as_made(samples, starts, layout)
-    if best.chance <= SURE_CHANCE:
-        return best
-    loudest = sorted(starts, key=lambda start: -float(np.square(samples[start : start + STRETCH_SAMPLES]).sum()))
-    trials = 2.0 * min(len(starts), RETIMED_STRETCHES) * (2 * len(SPEEDS) - 2) * PHASES * FRAMES
-    for start in loudest[:RETIMED_STRETCHES]:
-        power = spectra_of(_padded(samples[start : start + STRETCH_SAMPLES]))
-        found = _best(np.concatenate(list(_retimed(power))), layout, RETIMED_CANDIDATES, trials)
-        best = min(best, found, key=lambda reading: reading.chance)
-        if best.chance <= SURE_CHANCE:
-            break
-    return best
+    def find(self, layout: Layout) -> Reading | None:
+        """The least likely reading, if its chance is MAX_CHANCE at most.
+
+        Half of that chance is given to sound that was not re-timed, half to all speeds together.
+        """
+        if self._samples.size < LEAST_SAMPLES:
+            return None
+        found = _best(self._folded_as_made(), layout, CANDIDATES)
+        if found is not None and found.chance <= SURE_CHANCE:
+            return found
+        loudest = sorted(self._starts, key=lambda start: -float(np.square(self._stretch(start)).sum()))
+        searched = loudest[:RETIMED_STRETCHES]
+        for start in searched:
+            other = _best(self._folded_retimed(start)[None], layout, RETIMED_CANDIDATES, len(searched))
+            if other is not None and (found is None or other.chance < found.chance):
+                found = other
+            if found is not None and found.chance <= SURE_CHANCE:
+                break
+        return found
+
+    def _stretch(self, start: int) -> FloatArray:
+        return self._samples[start : start + STRETCH_SAMPLES]
+
+    def _folded_as_made(self) -> Folded:
+        if self._as_made is None:
+            self._as_made = fold_stretches(self._samples)
+        return self._as_made
+
+    def _folded_retimed(self, start: int) -> Folded:
+        """At all speeds but the original, (speeds * PHASES, FRAMES, BANDS)."""
+        if start not in self._retimed:
+            power = spectra_of(_padded(self._stretch(start)))
+            speeds = [speed for speed in SPEEDS if speed != 1.0]
+            self._retimed[start] = np.concatenate(
+                [fold(power, speed, pitched) for speed in speeds for pitched in (True, False)]
+            )
+        return self._retimed[start]
 
 
 def fold_stretches(samples: FloatArray) -> Folded:
-    """Tiles of each stretch at the speed at which it was made, (stretches, PHASES, FRAMES, BANDS)."""
+    """Tiles at the speed at which they were made, of each stretch and of all together, (m, PHASES, FRAMES, BANDS)."""
     starts = _starts(samples.size)
-    return np.stack([fold(spectra_of(_padded(samples[start : start + STRETCH_SAMPLES]))) for start in starts])
+    folded = np.stack([fold(spectra_of(_padded(samples[start : start + STRETCH_SAMPLES]))) for start in starts])
+    if len(starts) == 1:
+        return folded
+    return np.concatenate([folded, folded.sum(axis=0, keepdims=True)])  # they begin whole periods apart: they add up
 
 
-def _search_as_made(samples: FloatArray, starts: list[int], layout: Layout) -> Reading:
-    folded = fold_stretches(samples)
-    if len(starts) > 1:  # they begin whole periods apart, so that they add up
-        folded = np.concatenate([folded, folded.sum(axis=0, keepdims=True)])
-    trials = 2.0 * folded.shape[0] * PHASES * FRAMES
-    readings = [_best(stretch, layout, CANDIDATES, trials) for stretch in folded]
-    return min(readings, key=lambda reading: reading.chance)
+def _best(folded: Folded, layout: Layout, candidates: int, rivals: int = 1) -> Reading | None:
+    """Reads each of folded (m, k, FRAMES, BANDS) at the beginnings that the sync chips make likely.
 
-
-def _retimed(power: NDArray[np.float32]) -> Iterator[Folded]:
-    for speed in SPEEDS:
-        if speed != 1.0:
-            yield fold(power, speed)
-            yield fold(power, speed, pitched=False)
-
-
-def _best(folded: Folded, layout: Layout, candidates: int, trials: float) -> Reading:
-    """Reads tiles (n, FRAMES, BANDS) at the beginnings that the sync chips make likely."""
-    scores = agreement(folded, layout.sync)
-    best = NOTHING
-    for place in np.argpartition(-scores, candidates, axis=None)[:candidates]:
-        row, frame = divmod(int(place), FRAMES)
-        number, statistic, other = read_number(np.roll(folded[row], -frame, axis=0), layout)
-        if statistic * (statistic - other) < -log(MAX_DOUBT):
-            continue
-        chance = chance_of(statistic, trials * 2.0**NUMBER_BITS)
-        if number and chance < best.chance:
-            best = Reading(number, chance)
+    As many such searches as `rivals` share half of the chance of an error.
+    """
+    trials = 2.0 * rivals * folded.shape[0] * folded.shape[1] * FRAMES * 2.0**NUMBER_BITS
+    least = statistic_for(MAX_CHANCE, trials)
+    best = None
+    for stretch in folded:
+        scores = agreement(stretch, layout.sync)
+        for place in np.argpartition(-scores, candidates, axis=None)[:candidates]:
+            row, frame = divmod(int(place), FRAMES)
+            read = read_number(np.roll(stretch[row], -frame, axis=0), layout, least)
+            if read is None or read.number == 0 or read.statistic * (read.statistic - read.second) < -log(MAX_DOUBT):
+                continue
+            chance = chance_of(read.statistic, trials)
+            if best is None or chance < best.chance:
+                best = Reading(read.number, chance)
     return best
 
 
 def _starts(size: int) -> list[int]:
-    """Where stretches begin: whole periods apart, the last reaches the end."""
+    """Where stretches begin; what the last leaves out is shorter than a period."""
     beyond = max(0, size - STRETCH_SAMPLES - PERIOD_SAMPLES)
     return [STRETCH_HOP_SAMPLES * index for index in range(-(-beyond // STRETCH_HOP_SAMPLES) + 1)]
 
