@@ -96,6 +96,17 @@ def test_a_film_is_swapped_and_plays(browser: Browser, gateway: GatewayProcess, 
     assert browser.console == []
 
 
+def test_a_file_is_verified_on_its_page(gateway: GatewayProcess, browser: Browser, tmp_path: Path) -> None:
+    picture = tmp_path / "photo.png"
+    picture.write_bytes(portrait(80))
+    browser.open(f"{gateway.url}/verify")
+    browser.choose_file("#verify-form input[name=file]", picture)
+    submit(browser, "#verify-form")
+    told = browser.until("document.querySelector('#findings').childElementCount && document.body.innerText")
+    assert "proves nothing" in told and "none found" in told and "nothing found" in told
+    assert browser.console == []
+
+
 def test_a_film_is_cancelled(browser: Browser, gateway: GatewayProcess, stages: FakeStages, tmp_path: Path) -> None:
     target = tmp_path / "film.mp4"
     target.write_bytes(film(2.0))
