@@ -17,6 +17,7 @@ from services.common.errors import LikenessError
 from services.common.grants import Grant
 from services.gateway.consent import require_live_consent
 from services.gateway.consents.filmed import require_consenting_face
+from services.gateway.consents.safety import require_safe_pictures
 from services.gateway.context import Gateway
 from services.gateway.db import Face
 from services.gateway.db.models import utc_now
@@ -60,6 +61,7 @@ def enrol_face(gateway: Gateway, order: FaceOrder, *, tenant: str, request_id: s
     if not 1 <= len(order.pictures) <= MAX_PICTURES:
         detail = f"One to {MAX_PICTURES} pictures are taken, got {len(order.pictures)}."
         raise LikenessError("INVALID_FIELD", detail, field=FIELD)
+    require_safe_pictures(gateway.policy, order.pictures, field=FIELD)
     call = Call(request_id, expires_at, grant=Grant("enroll", tenant, (consent.id,)))
     found = [
         find_largest(gateway, tenant, call, number, order.pictures) for number in range(1, len(order.pictures) + 1)

@@ -24,6 +24,7 @@ from services.common.errors import LikenessError
 from services.common.film import FilmFormat, FilmInfo, SegmentSpan, join_film, plan_segments, probe_film
 from services.common.store import fetch_reference
 from services.gateway.assignments import Assignment, for_stage, swap_grant
+from services.gateway.consents.safety import require_safe_film
 from services.gateway.context import Gateway
 from services.gateway.film_progress import FilmProgress
 from services.gateway.jobs.execution import BrokeOffTooOften, Execution
@@ -92,6 +93,13 @@ def probe(gateway: Gateway, film: types_pb2.MediaReference) -> FilmInfo:
     """What kind of film it is. Raises LikenessError MEDIA_*."""
     with fetch_reference(gateway.store, film) as path:
         return probe_film(path, field="target")
+
+
+def require_safe(gateway: Gateway, film: types_pb2.MediaReference) -> None:
+    """Shows the film to the safety classifier, where there is one. Raises LikenessError SAFETY_*."""
+    if gateway.policy.safety_classifier is not None:
+        with fetch_reference(gateway.store, film) as path:
+            require_safe_film(gateway.policy, path, field="target")
 
 
 def plan(info: FilmInfo, options: FilmOptions, segment_seconds: float) -> list[Segment]:

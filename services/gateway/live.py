@@ -15,6 +15,7 @@ import numpy as np
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.gateway.assignments import Assignment, for_stage, swap_grant
+from services.gateway.consents.safety import LiveSafety
 from services.gateway.context import Gateway
 from services.gateway.halting import Halt
 from services.gateway.jobs import report_progress
@@ -115,7 +116,8 @@ def run_live(
         figures: is filled as it goes.
 
     Raises:
-        LikenessError: a consent that is not live any more; a message that is no frame; what the stage failed with.
+        LikenessError: a consent that is not live any more; a message that is no frame; SAFETY_*; what the stage failed
+            with.
     """
     setup = faceswap_pb2.LiveSetup(
         assignments=for_stage(gateway, tenant, order.assignments),
@@ -136,6 +138,7 @@ def run_live(
     )
     answers.start()
     watch = _Watch(gateway, job_id, tenant, order, figures)
+    safety = LiveSafety(gateway.policy, gateway.settings.consent_interval_s)
     try:
         with halt.cancelling(running), fields_called(names):
             while True:
@@ -145,6 +148,7 @@ def run_live(
                 if message is None:
                     continue
                 frame = unpack_frame(message)
+                safety.look(frame.encoded, field="frame")
                 figures.counts["received"] += 1
                 replaced = slot.put(
                     faceswap_pb2.LiveFrame(id=frame.header.id, encoded=frame.encoded, deadline_ms=order.deadline_ms)

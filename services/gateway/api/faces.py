@@ -23,7 +23,7 @@ from services.gateway.api.fields import (
     page_out,
     unix_seconds,
 )
-from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
+from services.gateway.api.reasons import CONSENT, MEDIA, SAFETY, STAGE, fails_with
 from services.gateway.api.scope import current_request_id
 from services.gateway.db import Face, find_named, get_page
 from services.gateway.deletion import delete_face
@@ -131,6 +131,7 @@ def show_face(face: Face) -> FaceOut:
     "MODEL_INVALID",
     *CONSENT,
     *MEDIA,
+    *SAFETY,
     *STAGE,
 )
 @needs("faces")

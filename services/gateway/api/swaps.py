@@ -18,7 +18,7 @@ from services.gateway.api.job_views import JobError, Progress, show_progress
 from services.gateway.api.jobs import cancel_record
 from services.gateway.api.prefer import current_preference
 from services.gateway.api.queue_fields import queue_options
-from services.gateway.api.reasons import CONSENT, MEDIA, STAGE, fails_with
+from services.gateway.api.reasons import CONSENT, MEDIA, SAFETY, STAGE, fails_with
 from services.gateway.api.scope import arrived_at, current_request_id
 from services.gateway.api.swap_form import SwapIn
 from services.gateway.context import Gateway
@@ -129,6 +129,7 @@ _ACCEPTED: Final[Any] = {
     "MODEL_INVALID",
     *CONSENT,
     *MEDIA,
+    *SAFETY,
     *STAGE,
 )
 @needs("swaps")
