@@ -1,4 +1,8 @@
-"""Films: the number that all their frames carry, found by adding up what some of the frames show."""
+"""Films: the number that all their frames carry, found by adding up what some of the frames show.
+
+Key frames come first: they are coded from what they show themselves. The others are coded from their neighbours, and
+where the camera moves, what they keep of the mark moves with it.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from numpy.typing import NDArray
 
 from services.common.film import FilmInfo, probe_film, read_frames
 from services.common.marking.found import MarkFound
-from services.common.marking.known import AGREEMENT, agreement
+from services.common.marking.known import carries
 from services.common.marking.search import MarkSearch
 from services.common.marking.seen import SeenPicture, evened, see
 from services.common.marking.spectrum import mark_spectrum
 
 Plane = NDArray[np.uint8]
-SEARCHED_FRAMES: Final = 48
-CHECKED_FRAMES: Final = 24
+KEY_FRAMES: Final = 16
+FRAMES: Final = 36
 SHORT_FRAMES: Final = 360  # up to here a film is decoded throughout
 STRETCHES: Final = 12  # else at so many places
 STRIDE: Final = 6  # of the frames there
@@ -32,7 +36,11 @@ def find_film_mark(path: Path, key: bytes, *, field: str = "film") -> MarkFound 
         LikenessError: MEDIA_* for a file that cannot be read as a film, naming `field`.
     """
     spectrum = mark_spectrum(key)
-    return MarkSearch(_added_up(path, SEARCHED_FRAMES, field)).find(spectrum)
+    for seen in _added_up(path, field):
+        found = MarkSearch(seen).find(spectrum)
+        if found is not None:
+            return found
+    return None
 
 
 def film_carries(path: Path, key: bytes, number: int, *, field: str = "film") -> bool:
@@ -44,32 +52,44 @@ def film_carries(path: Path, key: bytes, number: int, *, field: str = "film") ->
     """
     spectrum = mark_spectrum(key)
     waves = spectrum.waves(number)
-    return agreement(_added_up(path, CHECKED_FRAMES, field), spectrum, waves) >= AGREEMENT
+    return any(carries(seen, spectrum, waves, number) for seen in _added_up(path, field))
 
 
-def _added_up(path: Path, frames: int, field: str) -> SeenPicture:
-    """What sampled frames show together."""
+def _added_up(path: Path, field: str) -> Iterator[SeenPicture]:
+    """What key frames show together; then, for whom that is not enough, what frames of all kinds do."""
     info = probe_film(path, field=field)
-    lumas = _sampled(path, info, frames, field)
-    total = see(next(lumas))  # a film has at least one frame
-    for luma in lumas:
-        total.residual[...] += see(luma).residual
-    return SeenPicture(evened(total.residual), total.shrink)
+    for lumas in (_key_frames(path, info, field), _frames(path, info, field)):
+        total = see(next(lumas))  # a film has at least one frame
+        for luma in lumas:
+            total.residual[...] += see(luma).residual
+        yield SeenPicture(evened(total.residual), total.shrink)
 
 
-def _sampled(path: Path, info: FilmInfo, frames: int, field: str) -> Iterator[Plane]:
+def _key_frames(path: Path, info: FilmInfo, field: str) -> Iterator[Plane]:
+    """Luma of some key frames, from all over the film."""
+    for pts in _spread(info.keyframe_pts, KEY_FRAMES):
+        for frame in read_frames(path, info, pts, pts + 1, field=field):
+            yield frame.luma
+
+
+def _frames(path: Path, info: FilmInfo, field: str) -> Iterator[Plane]:
     """Luma of about so many frames, from all over the film."""
     if info.frame_count <= SHORT_FRAMES:
-        stride = max(1, info.frame_count // frames)
+        stride = max(1, info.frame_count // FRAMES)
         for number, frame in enumerate(read_frames(path, info, field=field)):
             if number % stride == 0:
                 yield frame.luma
         return
-    each = max(1, frames // STRETCHES)
-    for place in np.linspace(0, len(info.keyframe_pts) - 1, STRETCHES).astype(int):
-        first = int(np.searchsorted(info.frame_pts, info.keyframe_pts[place]))
+    each = max(1, FRAMES // STRETCHES)
+    for pts in _spread(info.keyframe_pts, STRETCHES):
+        first = int(np.searchsorted(info.frame_pts, pts))
         last = min(first + (each - 1) * STRIDE, info.frame_count - 1)
-        span = read_frames(path, info, int(info.frame_pts[first]), int(info.frame_pts[last]) + 1, field=field)
-        for number, frame in enumerate(span):
+        for number, frame in enumerate(read_frames(path, info, pts, int(info.frame_pts[last]) + 1, field=field)):
             if number % STRIDE == 0:
                 yield frame.luma
+
+
+def _spread(pts: NDArray[np.int64], count: int) -> list[int]:
+    """At most so many of them, at equal distances."""
+    chosen = np.unique(np.linspace(0, len(pts) - 1, min(count, len(pts))).round().astype(int))
+    return [int(pts[place]) for place in chosen]

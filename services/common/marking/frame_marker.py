@@ -59,7 +59,7 @@ class FrameMarker:
     def is_in_bgr(self, picture: Plane) -> bool:
         """Whether a marked frame in BGR (H, W, 3) shows its mark; see `picture_carries`."""
         luma = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
-        return luma_carries(luma, self._spectrum, self._waves)
+        return luma_carries(luma, self._spectrum, self._waves, self.number)
 
     def _pattern(self, height_px: int, width_px: int, channels: int) -> NDArray[np.int8]:
         """In units of 1 / UNIT, each value as often as a pixel has channels."""

@@ -9,20 +9,36 @@ from typing import Final
 
 import numpy as np
 
+from services.common.marking.mark_code import CODE_SIGNS, decode_number, encode_number
 from services.common.marking.seen import Plane, SeenPicture, expected, see, waves_seen
 from services.common.marking.spectrum import ComplexArray, FloatArray, MarkSpectrum, tile_px, turned_back
 
 AGREEMENT: Final = 5.5  # spreads: reached by chance with a probability below exp(-15.1) = 2.7e-7, see search.py
 
 
-def luma_carries(luma: Plane, spectrum: MarkSpectrum, waves: ComplexArray) -> bool:
-    """Whether luma (H, W) shows a number's waves beyond chance."""
-    return agreement(see(luma), spectrum, waves) >= AGREEMENT
+def luma_carries(luma: Plane, spectrum: MarkSpectrum, waves: ComplexArray, number: int) -> bool:
+    """Whether luma (H, W) shows the number's waves beyond chance, and no other number's."""
+    return carries(see(luma), spectrum, waves, number)
+
+
+def carries(seen: SeenPicture, spectrum: MarkSpectrum, waves: ComplexArray, number: int) -> bool:
+    """The same of what was made ready.
+
+    Numbers of one key share the known signs and about half of the others. So where a number can be read, it decides.
+    """
+    products = products_seen(seen, spectrum, waves)
+    if _spreads(products) < AGREEMENT:
+        return False
+    sums, _ = real_sums(products, spectrum)
+    return decode_number(sums[:CODE_SIGNS] * encode_number(number)) in (number, None)
 
 
 def agreement(seen: SeenPicture, spectrum: MarkSpectrum, waves: ComplexArray) -> float:
     """How well the picture agrees with a number's waves, in spreads; above z with a chance of at most exp(-z^2 / 2)."""
-    products = products_seen(seen, spectrum, waves)
+    return _spreads(products_seen(seen, spectrum, waves))
+
+
+def _spreads(products: ComplexArray) -> float:
     spread = np.sqrt(float(np.sum(np.abs(products) ** 2)) / 2)
     return float(np.sum(products.real)) / spread if spread > 0 else 0.0
 

@@ -51,7 +51,7 @@ def mark_picture(pixels: Pixels, key: bytes, number: int) -> Pixels:
 
 
 def _added(pixels: Pixels, change: FloatArray) -> Pixels:
-    return np.asarray(np.clip(np.rint(pixels + change), 0, 255), np.uint8)
+    return np.asarray(np.clip(pixels + np.rint(change), 0, 255), np.uint8)
 
 
 def find_picture_mark(pixels: Pixels, key: bytes) -> MarkFound | None:
@@ -74,7 +74,7 @@ def picture_carries(pixels: Pixels, key: bytes, number: int) -> bool:
     """
     luma = luma_of(pixels)
     spectrum = mark_spectrum(key)
-    return luma_carries(luma, spectrum, spectrum.waves(number))
+    return luma_carries(luma, spectrum, spectrum.waves(number), number)
 
 
 def luma_of(pixels: Pixels) -> Pixels:

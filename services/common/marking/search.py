@@ -19,6 +19,7 @@ from services.common.marking.spectrum import TILES, ComplexArray, FloatArray, Ma
 
 LEAST_TILE: Final = 0.88 / TILES  # of the shorter side: a border may have been added,
 LARGEST_TILE: Final = 1.05  # and of a small picture a part may be all there is
+LONGEST: Final = 4  # times the shorter side: in what is longer, sizes are not tried as finely as that would need
 STEP_WAVES: Final = 0.4  # by which a step of the size moves the mark's middle waves at the picture's end
 MIDDLE_WAVES: Final = 20
 PLACES: Final = 96  # along a tile's side
@@ -148,7 +149,8 @@ def _step(tile: float, longer_px: int) -> float:
 
 def _tile_sizes(height_px: int, width_px: int) -> tuple[float, ...]:
     """What is tried, in pixels of the seen picture."""
-    shorter, longer = min(width_px, height_px), max(width_px, height_px)
+    shorter = min(width_px, height_px)
+    longer = min(max(width_px, height_px), LONGEST * shorter)
     tile, sizes = LEAST_TILE * shorter, []
     while tile < LARGEST_TILE * shorter:
         sizes.append(tile)

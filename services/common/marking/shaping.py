@@ -22,7 +22,7 @@ MEAN_SQUARE: Final = 1.88**2  # over the whole picture: 42.6 dB
 SMALL_TILE_PX: Final = 45.0
 BLUR_PX: Final = 2.0
 SPREAD_PX: Final = 5  # window of the activity
-AROUND_PX: Final = 5  # which must be busy all over
+AROUND_PX: Final = 9  # which must be busy all over
 _AROUND: Final = np.ones((AROUND_PX, AROUND_PX), np.uint8)
 
 
@@ -38,7 +38,7 @@ def mark_strength(pixels: Pixels) -> FloatArray:
     small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
     small = (cv2.cvtColor(small, cv2.COLOR_BGR2GRAY) if small.ndim == 3 else small).astype(np.float32)
     detail = np.abs(small - cv2.GaussianBlur(small, (0, 0), BLUR_PX, borderType=cv2.BORDER_REFLECT))
-    # The mean of roots, and the least of it around: an edge alone does not count, or else the mark would show beside it.
+    # the mean of roots, and the least of it around: an edge alone does not count, or else the mark would show beside it
     activity: Any = cv2.blur(np.sqrt(detail), (SPREAD_PX, SPREAD_PX), borderType=cv2.BORDER_REFLECT)
     activity = cv2.erode(activity, _AROUND, borderType=cv2.BORDER_REFLECT)
     activity = cv2.blur(activity, (SPREAD_PX, SPREAD_PX), borderType=cv2.BORDER_REFLECT)
