@@ -18,6 +18,7 @@ from tests.contract.gateway_fakes import portrait, sine
 from tests.contract.gateway_people import enrol_ada, enrol_bob, new_consent
 
 Ids = dict[str, str]
+PROTECTION = {"subject": "voice", "who": "Carla"}
 SPEECH = {"input": "Hello.", "response_format": "wav"}
 
 
@@ -58,6 +59,17 @@ def make_everything(client: FlaskClient) -> Ids:
     )
     batch = _made(client.post("/v1/batches", json={"input_file_id": file["id"], "endpoint": "/v1/audio/speech"}))
     key = _made(client.post("/v1/keys", json={"name": "another"}))
+    protected = _made(
+        client.post(
+            "/v1/protected",
+            data={
+                "who": "Carla",
+                "attested_by": "Dora",
+                "document": (io.BytesIO(b"%PDF"), "d.pdf"),
+                "audio_sample": (io.BytesIO(encode_audio(sine(600.0, 2.0), "wav")), "c.wav"),
+            },
+        )
+    )
     return {
         "voice": voice["id"],
         "voice consent": voice["consent"],
@@ -72,6 +84,8 @@ def make_everything(client: FlaskClient) -> Ids:
         "key": key["id"],
         "voice challenge": ask(client)["id"],
         "face challenge": ask(client, FACE_CONSENTS)["id"],
+        "protected": protected["id"],
+        "protection challenge": _made(client.post("/v1/protected/challenges", json=PROTECTION))["id"],
         "tenant": "tenant-a",
         "name of a voice": "Ada",
         "name of a face": "Bob",
@@ -89,10 +103,12 @@ PARAMETERS = {
     "file_id": "file",
     "batch_id": "batch",
     "key_id": "key",
+    "protected_id": "protected",
     "tenant_id": "tenant",
 }
 # Bodies that operations with a path parameter need to get as far as their object.
 BODIES: dict[str, dict[str, Any]] = {
+    "remove_protected": {"data": {"challenge": "chal_x"}},
     "rotate_key": {"json": {}},
     "update_tenant": {"json": {"disabled": True}},
 }
@@ -169,6 +185,8 @@ NAMING: dict[str, list[Naming]] = {
         _swap(face="Carla", target_media="media"),
         _swap(face="Carla", selection="reference", reference_face="face"),
     ],
+    "create_protected": [_challenged("/v1/protected", "recording", "protection challenge")],
+    "create_protection_challenge": [_json("/v1/protected/challenges", removal_of="protected")],
     "create_voice_consent": [
         _json("/v1/audio/voice_consents", who="x", kind="synthetic", evidence="x", document="media"),
         _challenged("/v1/audio/voice_consents", "recording", "voice challenge"),

@@ -211,7 +211,7 @@ def get_protected(protected_id: str) -> ProtectedOut:
 @needs("voices", "faces")
 @takes_place
 def remove_with_proof(protected_id: str, body: ProofForm) -> dict[str, Any]:
-    _require_scope("voice" if body.film is None else "face")
+    _require_scope(find_protected(current_gateway(), current_tenant(), protected_id).subject)
     with _proof(body.challenge, body.recording, body.film) as given:
         remove_proven(current_gateway(), current_tenant(), protected_id, given, request_id=current_request_id())
     return {"id": protected_id, "object": "protected_person.deleted"}
