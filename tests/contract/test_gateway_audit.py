@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -25,7 +26,8 @@ from services.gateway.auditing.kept_anchors import PREFIX, keep_anchor
 from services.gateway.db import AuditEntry, Database
 from services.gateway.ids import new_id
 from tests.contract.gateway_accounts import KeyedGateway
-from tests.contract.gateway_people import CONSENT
+from tests.contract.gateway_fakes import FakeStages
+from tests.contract.gateway_people import CONSENT, enrol_ada
 from tests.contract.gateway_process import REPOSITORY
 from tests.databases import database_url
 
@@ -195,6 +197,33 @@ def test_requests_are_entered_with_the_reason_of_a_refusal(keyed: KeyedGateway) 
     assert newest[0]["details"] == {"reason": "INSUFFICIENT_SCOPE"}
     assert newest[2]["object_id"] == made["id"]
     assert [item["seq"] - newest[2]["seq"] for item in newest] == [2, 1, 0]
+
+
+def test_outputs_and_refusals_are_entered(tmp_path: Path) -> None:
+    stages = FakeStages(tmp_path)
+    keyed = KeyedGateway(tmp_path, **stages.targets())
+    try:
+        voice = enrol_ada(keyed.operator)
+        body = {"voice": "Ada", "input": "Good morning to you, all of you.", "response_format": "mp3"}
+        spoken = keyed.operator.post("/v1/audio/speech", json={**body, "stream": False})
+        assert spoken.status_code == 200, spoken.get_json()
+        job = spoken.headers["X-Likeness-Job"]
+        (released,) = [
+            item
+            for item in keyed.operator.get(f"/v1/audit?object_id={job}").get_json()["data"]
+            if item["action"] == "release_output"
+        ]
+        output = released["details"]["output"]
+        assert (output["job"], output["consent"]) == (job, voice["consent"]) and output["mark"] > 0
+        assert output["sha256"] == hashlib.sha256(spoken.data).hexdigest()
+        keyed.operator.post(f"/v1/audio/voice_consents/{voice['consent']}/revoke")
+        assert keyed.operator.post("/v1/audio/speech", json=body).status_code == 403
+        newest = keyed.operator.get("/v1/audit?limit=1").get_json()["data"][0]
+        assert (newest["action"], newest["details"]) == ("create_speech", {"reason": "CONSENT_NOT_LIVE"})
+        assert check_audit(keyed.gateway.database).is_intact
+    finally:
+        keyed.close()
+        stages.close()
 
 
 def test_the_chain_is_verified_over_http_by_operators_alone(keyed: KeyedGateway) -> None:

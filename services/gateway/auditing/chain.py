@@ -35,8 +35,19 @@ _HEAD: Final = (
 )
 
 
-def append_entry(
-    database: Database,
+def append_entry(database: Database, **entry: Any) -> None:
+    """Writes an entry at the end of the chain, now. Raises what SQLAlchemy raises.
+
+    Args:
+        entry: as of `append_entry_in`.
+    """
+    with database.engine.connect() as connection, connection.begin():
+        lock_chain(connection)
+        append_entry_in(connection, **entry)
+
+
+def append_entry_in(
+    connection: Connection,
     *,
     tenant: str,
     actor: str,
@@ -46,7 +57,8 @@ def append_entry(
     status: int,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes an entry at the end of the chain. Raises what SQLAlchemy raises.
+    """The same in the caller's transaction, which has locked the chain, or written something else: on SQLite that is
+    the same, and on PostgreSQL the lock is taken here. It should be the last that the transaction waits for.
 
     Args:
         status: as of HTTP: below 400 it was done, else refused or failed.
@@ -65,10 +77,10 @@ def append_entry(
     }
     for name, length in _LENGTHS.items():
         entry[name] = None if entry[name] is None else entry[name][:length]
-    with database.engine.connect() as connection, connection.begin():
-        lock_chain(connection)
-        seq, previous = head(connection)
-        connection.execute(_INSERT, chained(entry, seq + 1, previous))
+    if connection.dialect.name == "postgresql":
+        lock_chain(connection)  # nothing is waited for when it is held already
+    seq, previous = head(connection)
+    connection.execute(_INSERT, chained(entry, seq + 1, previous))
 
 
 def chain_unchained(database: Database) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from flask import g, has_request_context, request
+from sqlalchemy.orm import Session
 
-from services.gateway.auditing.chain import append_entry
-from services.gateway.db import Database
+from services.common.errors import LikenessError
+from services.gateway.auditing.chain import append_entry, append_entry_in
+from services.gateway.db import Database, Job
 
+SERVER: Final = "likeness"  # the actor of what happens when nobody asks
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 
 
@@ -51,33 +55,34 @@ def record_event(
     )
 
 
-def record_output(
-    database: Database,
-    *,
-    tenant: str,
-    actor: str,
-    request_id: str,
-    job_id: str,
-    consent_id: str,
-    mark: int,
-    sha256: str | None,
-    content_type: str,
-    **more: Any,
-) -> None:
-    """That an output was released: with the entry of the request that it answers, else with one of its own.
+def record_end(session: Session, job: Job, error: LikenessError | None, sha256: str | None) -> None:
+    """That a job's output is released, or that it was refused: in the transaction that ends the job, as its last.
+
+    What failed for other reasons is told by the job's record; the audit is for what was let out and what was not.
 
     Args:
-        sha256: of the file; None for what has no end, such as live frames.
-        more: such as the ids of grants.
+        sha256: of the file; None for what has no end, such as live frames, and where nothing is released.
     """
-    output = {"job": job_id, "consent": consent_id, "mark": mark, "sha256": sha256, "content_type": content_type}
-    if not note(output={**output, **more}):
-        record_event(
-            database,
-            "release_output",
-            tenant=tenant,
-            actor=actor,
-            request_id=request_id,
-            object_id=job_id,
-            output={**output, **more},
-        )
+    about: dict[str, Any] = {"job": job.id, "consent": job.consent_id, "mark": job.mark}
+    if sha256 is not None:
+        action, status = "release_output", 200
+        details: dict[str, Any] = {"output": {**about, "sha256": sha256, "media": job.media_id}}
+    elif error is not None and _is_refusal(error):
+        action, status = "refuse_output", error.row.http_status
+        details = {"reason": error.reason, "refused": about}
+    else:
+        return
+    append_entry_in(
+        session.connection(),
+        tenant=job.tenant,
+        actor=SERVER,
+        action=action,
+        object_id=job.id,
+        request_id=job.request_id,
+        status=status,
+        details=details,
+    )
+
+
+def _is_refusal(error: LikenessError) -> bool:
+    return error.row.http_status == HTTPStatus.FORBIDDEN or error.reason in ("MARK_FAILED", "MANIFEST_FAILED")
