@@ -20,6 +20,8 @@ from tests.contract.gateway_process import REPOSITORY, GatewayProcess
 from tests.contract.gateway_worker import WorkerProcess
 
 PAGE = REPOSITORY / "docs" / "http-api.md"
+# Whoever reads aloud here says the same words the same way, which is a replay; test_gateway_protected.py has a person.
+BY_THE_PERSON = {("POST", "/v1/protected/{protected_id}/removal")}
 QUIET = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}  # which the log leaves out
 
 
@@ -53,7 +55,6 @@ def test_examples_of_all_endpoints_work(tmp_path: Path) -> None:
     key = make_key().text
     stages = FakeStages(tmp_path)
     settings = {**stages.targets(), "auth": "keys", "bootstrap_key": key, "log_format": "json"}
-    settings["protected_voice_similarity"] = 0.5  # the fake encoder takes a few hertz more or less for another person
     gateway = GatewayProcess(tmp_path, **settings)
     worker = WorkerProcess(tmp_path, f"worker-{secrets.token_hex(2)}", **{**settings, "log_format": "text"})
     try:
@@ -82,7 +83,7 @@ def test_examples_of_all_endpoints_work(tmp_path: Path) -> None:
         worker.close()
         gateway.close()
         stages.close()
-    assert operations - QUIET <= succeeded(gateway.log_path), "every endpoint has an example that works"
+    assert operations - QUIET - BY_THE_PERSON <= succeeded(gateway.log_path), "every endpoint has an example that works"
     assert all(f'"$URL{path}"' in PAGE.read_text() for _, path in QUIET & operations)
     assert (folder / "photo-again.png").read_bytes() == portrait(80)
     assert json.loads((folder / "results.jsonl").read_text().splitlines()[2])["error"] is None
