@@ -199,6 +199,12 @@ class ReceiptOut(BaseModel):
     claims: dict[str, Any] = Field(description="What it says.")
 
 
+class KeySetOut(BaseModel):
+    """Public keys (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
 def show_consent(consent: Consent) -> ConsentOut:
     proof = consent.proof or {}
     measured = {name: value for name, value in proof.items() if type(value) in (int, float)}

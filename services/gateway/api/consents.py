@@ -17,6 +17,7 @@ from services.gateway.api.consent_forms import (
     ConsentForm,
     ConsentIn,
     ConsentOut,
+    KeySetOut,
     ReceiptOut,
     show_challenge,
     show_consent,
@@ -246,6 +247,7 @@ well_known = APIBlueprint("well_known", __name__, url_prefix="/.well-known", tag
 
 @well_known.get("/jwks.json")
 @public
+@well_known.output(KeySetOut)
 @well_known.doc(
     summary="Get the public keys of receipts",
     description="A JSON web key set (RFC 7517), with which receipts of consents are checked.",

@@ -1,11 +1,10 @@
 """A spoken consent: a recording of the phrase that was just drawn, by one person, in one go, never heard before.
 
 What is caught: other words, so any recording from before the phrase was drawn; a recording, or part of one, that was
-here; speech that was made by this installation, by its mark; several speakers; and, by the noise between the words,
-many recordings that were put together (services.gateway.consents.splices has the rates).
+here; speech that was made by this installation, by its mark; several speakers.
 
-What is not: speech that other software made in the person's voice, unless it is marked by this installation; a careful
-cut with the noise evened out. Where that matters, a policy asks for an attested consent with a document.
+What is not: speech that other software made in the person's voice; the words of the phrase cut from recordings of one
+person and put together. Where that matters, a policy asks for an attested consent with a document.
 """
 
 from __future__ import annotations
