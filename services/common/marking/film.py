@@ -36,7 +36,7 @@ def find_film_mark(path: Path, key: bytes, *, field: str = "film") -> MarkFound 
         LikenessError: MEDIA_* for a file that cannot be read as a film, naming `field`.
     """
     spectrum = mark_spectrum(key)
-    for seen in _added_up(path, field):
+    for seen in seen_of_film(path, field):
         found = MarkSearch(seen).find(spectrum)
         if found is not None:
             return found
@@ -52,10 +52,10 @@ def film_carries(path: Path, key: bytes, number: int, *, field: str = "film") ->
     """
     spectrum = mark_spectrum(key)
     waves = spectrum.waves(number)
-    return any(carries(seen, spectrum, waves, number) for seen in _added_up(path, field))
+    return any(carries(seen, spectrum, waves, number) for seen in seen_of_film(path, field))
 
 
-def _added_up(path: Path, field: str) -> Iterator[SeenPicture]:
+def seen_of_film(path: Path, field: str = "film") -> Iterator[SeenPicture]:
     """What key frames show together; then, for whom that is not enough, what frames of all kinds do."""
     info = probe_film(path, field=field)
     for lumas in (_key_frames(path, info, field), _frames(path, info, field)):

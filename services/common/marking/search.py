@@ -58,8 +58,8 @@ class MarkSearch:
         """The number that the picture carries, if a word with the right check sum comes out of a likely place."""
         sync = _Sync(spectrum)
         places = [place for tile in self._tiles for place in sync.peaks(self._seen(spectrum, tile, tile), tile, tile)]
-        self.highest_score = max((place.score for place in places), default=0.0)
-        places = sorted((place for place in places if place.score >= LEAST_SCORE), key=lambda place: -place.score)
+        self.highest_score = sync.highest_score
+        places.sort(key=lambda place: -place.score)
         for place in places[:CANDIDATES]:
             settled = self._settled(sync, place)
             number = self._number_at(spectrum, settled)
@@ -85,7 +85,8 @@ class MarkSearch:
                 tile_x = place.tile_x * (1 + x * share * step)
                 tile_y = place.tile_y * (1 + y * share * step)
                 table = waves_seen(self._residual, sync.spectrum.reach, tile_x, tile_y)
-                place = max(place, *sync.peaks(table, tile_x, tile_y, count=1), key=lambda one: one.score)
+                near = sync.peaks(table, tile_x, tile_y, count=1)
+                place = max([place, *near], key=lambda one: one.score)
         return place
 
     def _number_at(self, spectrum: MarkSpectrum, place: _Place) -> int | None:
@@ -104,17 +105,19 @@ class _Sync:
         known = spectrum.sign_of < 0
         self._y, self._x = spectrum.y[known], spectrum.x[known]
         self._back = spectrum.turns[known].conj()
+        self.highest_score = 0.0
 
     def peaks(self, table: ComplexArray, tile_x: float, tile_y: float, *, count: int = PEAKS) -> list[_Place]:
-        """The best places for a table of all waves (see `waves_seen`)."""
+        """The best places for a table of all waves (see `waves_seen`), of those that score enough."""
         products = table[self._y + self.spectrum.reach, self._x] * self._back
-        spread = np.sqrt(float(np.sum(np.abs(products) ** 2)) / 2)
-        if spread == 0:
-            return []
-        scores = self._all_places(products) / spread
-        peaks = []
+        spread = float(np.sqrt(np.vdot(products, products).real / 2))
+        scores = self._all_places(products) / (spread or 1.0)
+        peaks: list[_Place] = []
         for _ in range(count):
-            row, column = divmod(int(np.argmax(scores)), PLACES)
+            row, column = divmod(int(scores.argmax()), PLACES)
+            self.highest_score = max(self.highest_score, float(scores[row, column]))
+            if scores[row, column] < LEAST_SCORE:
+                break
             x, y = _between(scores, row, column)
             peaks.append(_Place(float(scores[row, column]), tile_x, tile_y, x / PLACES, y / PLACES))
             scores[np.ix_(np.arange(row - 3, row + 4) % PLACES, np.arange(column - 3, column + 4) % PLACES)] = 0
