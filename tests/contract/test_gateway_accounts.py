@@ -30,7 +30,7 @@ from tests.databases import database_url
 
 CONSENT = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
 PUBLIC = {"/", "/live", "/docs", "/problems", "/problems/<name>", "/healthz", "/readyz", "/metrics", "/openapi.json"}
-PUBLIC |= {"/web/<path:filename>", "/verify"}
+PUBLIC |= {"/web/<path:filename>", "/verify", "/.well-known/jwks.json"}
 SIGNED = {"/v1/media/<media_id>/content", "/v1/uploads/<upload_id>/parts/<int:number>"}  # the address is the permission
 
 
