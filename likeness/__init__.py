@@ -9,6 +9,7 @@ from likeness._client import Client
 from likeness._consents import Challenge, Receipt
 from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConnectionError, LikenessJobError
 from likeness._grants import Grant
+from likeness._protected import ProtectedPerson
 from likeness._provenance import Origin, Verification
 from likeness._swaps import SwapJob
 from likeness._types import (
@@ -50,6 +51,7 @@ __all__ = [
     "MediaFile",
     "Origin",
     "Progress",
+    "ProtectedPerson",
     "Receipt",
     "Speech",
     "SpeechFigures",

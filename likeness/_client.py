@@ -13,6 +13,7 @@ from likeness._accounts import Audit, Keys, Tenants
 from likeness._consents import Consents
 from likeness._grants import Grants
 from likeness._jobs import Batches, Jobs
+from likeness._protected import Protected
 from likeness._provenance import Verification, verify
 from likeness._resources import Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
@@ -49,6 +50,7 @@ class Client:
         self.voice_consents = Consents(self._transport, "/v1/audio/voice_consents")
         self.face_consents = Consents(self._transport, "/v1/face_consents")
         self.voices = Voices(self._transport, "/v1/audio/voices")
+        self.protected = Protected(self._transport, "/v1/protected")
         self.faces = Faces(self._transport, "/v1/faces")
         self.swaps = Swaps(self._transport)
         self.jobs = Jobs(self._transport, "/v1/jobs")

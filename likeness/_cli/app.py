@@ -23,6 +23,7 @@ from likeness._cli import (
     keys,
     media,
     models,
+    protected,
     record,
     speak,
     swap,
@@ -62,6 +63,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(consents.app, name="consents")
 app.add_typer(consents.app, name="consent", hidden=True)
+app.add_typer(protected.app, name="protected")
 app.add_typer(voices.app, name="voices")
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.app, name="jobs")

@@ -62,6 +62,7 @@ def test_public_names() -> None:
         "MediaFile",
         "Origin",
         "Progress",
+        "ProtectedPerson",
         "Receipt",
         "Speech",
         "SpeechFigures",
