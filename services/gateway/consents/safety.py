@@ -84,11 +84,11 @@ def _score(rules: SafetyClassifier, bgr: Pixels) -> float:
     """Sum of the scores of the refused classes."""
     try:
         session = _session(rules.model)
-        scores = session.run(None, {session.get_inputs()[0].name: _input(rules, bgr)})[0]
-        scores = np.asarray(scores, np.float64).reshape(-1)
+        answer = session.run(None, {session.get_inputs()[0].name: _input(rules, bgr)})[0]
+        scores: NDArray[np.float64] = np.asarray(answer, np.float64).reshape(-1)
         if rules.softmax:
-            scores = np.exp(scores - scores.max())
-            scores /= scores.sum()
+            odds = np.exp(scores - float(scores.max()))
+            scores = np.asarray(odds / float(odds.sum()), np.float64)
         return float(scores[rules.refused_classes].sum())
     except Exception as error:  # whatever fails in a model that is not ours: it did not say that the picture is safe
         detail = f"The safety classifier that the policy wants cannot look at pictures: {type(error).__name__}."
@@ -98,8 +98,8 @@ def _score(rules: SafetyClassifier, bgr: Pixels) -> float:
 def _input(rules: SafetyClassifier, bgr: Pixels) -> NDArray[np.float32]:
     """RGB of the model's size and layout, with a batch of one."""
     small = cv2.resize(bgr, (rules.size_px, rules.size_px), interpolation=cv2.INTER_AREA)
-    rgb = small[:, :, ::-1].astype(np.float32) / FULL
-    rgb = (rgb - np.asarray(rules.mean, np.float32)) / np.asarray(rules.deviation, np.float32)
+    plain = np.asarray(small[:, :, ::-1], np.float32) / FULL
+    rgb = np.asarray((plain - np.array(rules.mean)) / np.array(rules.deviation), np.float32)
     batch = rgb[np.newaxis] if rules.layout == "NHWC" else rgb.transpose(2, 0, 1)[np.newaxis]
     return np.ascontiguousarray(batch, np.float32)
 

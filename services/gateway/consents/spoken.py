@@ -35,7 +35,7 @@ FIELD: Final = "recording"
 MAX_SECONDS: Final = 60.0
 # Measured by `python -m benchmarks.provenance_phrases`; docs/architecture/06-consent.md has the rates.
 MIN_RIGHT: Final = 5  # of the six drawn words
-SAME_SPEAKER: Final = 0.75  # cosine of the consent's and a voice sample's embeddings
+SAME_SPEAKER: Final = 0.8  # cosine of the consent's and a voice sample's embeddings
 
 
 @dataclass(frozen=True, eq=False)
