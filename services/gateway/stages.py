@@ -30,6 +30,7 @@ from services.common.errors import LikenessError
 from services.common.grants import METADATA_KEY, Grant, GrantSigner
 from services.common.tracing import traceparent_var
 from services.common.wire import chunked, samples_to_s16
+from services.gateway.auditing import note_grant
 from services.gateway.halting import Halt
 from services.gateway.settings import GatewaySettings
 
@@ -198,6 +199,7 @@ class Stages:
         metadata = call_metadata(call.request_id, call.trace)
         if call.grant is not None and self._signer is not None:
             metadata += ((METADATA_KEY, self._signer.sign(call.grant)),)
+            note_grant(call.grant)
         return {"timeout": call.remaining_s(), "metadata": metadata}
 
     def check(self, stage: StageName, deadline_s: float) -> str | None:

@@ -214,6 +214,10 @@ def test_outputs_and_refusals_are_entered(tmp_path: Path) -> None:
             if item["action"] == "release_output"
         ]
         output = released["details"]["output"]
+        asked = keyed.operator.get(f"/v1/audit?object_id={job}").get_json()["data"]
+        (request,) = [item for item in asked if item["action"] == "create_speech"]
+        granted = {grant["purpose"]: grant for grant in request["details"]["grants"]}
+        assert granted["speech"]["likenesses"] == [voice["id"]] and granted["speech"]["mark"] == output["mark"]
         assert (output["job"], output["consent"]) == (job, voice["consent"]) and output["mark"] > 0
         assert output["sha256"] == hashlib.sha256(spoken.data).hexdigest()
         keyed.operator.post(f"/v1/audio/voice_consents/{voice['consent']}/revoke")

@@ -34,7 +34,7 @@ def record_action(action: str, object_id: str | None, status: int) -> None:
         object_id=object_id,
         request_id=g.request_id,
         status=status,
-        details=g.pop("audit_details", None),
+        details=g.pop("audit_details", None) or None,
     )
 
 

@@ -9,6 +9,7 @@ from flask import g, has_request_context, request
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
+from services.common.grants import Grant
 from services.gateway.auditing.chain import append_entry, append_entry_in
 from services.gateway.db import Database, Job
 
@@ -25,6 +26,22 @@ def note(**details: Any) -> bool:
         return False
     g.audit_details = {**g.get("audit_details", {}), **details}
     return True
+
+
+def note_grant(grant: Grant) -> None:
+    """Adds a grant for a call of a stage to the entry of the request that it is for, and counts those that are alike.
+
+    Workers' grants are told by their mark, which the entry of the job's output names.
+    """
+    kind = {"purpose": grant.purpose, "likenesses": list(grant.likenesses), "mark": grant.mark}
+    if not note():
+        return
+    grants: list[dict[str, Any]] = g.audit_details.setdefault("grants", [])
+    for issued in grants:
+        if all(issued[name] == value for name, value in kind.items()):
+            issued["calls"] += 1
+            return
+    grants.append({**kind, "calls": 1})
 
 
 def record_event(
