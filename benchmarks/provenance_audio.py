@@ -26,7 +26,7 @@ from benchmarks.provenance_speech import ATTACKS, own_speech, recorded_speech
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.marking.audio import AudioMarker, AudioMarkSearch, confirms_audio_mark, find_audio_mark
 
-KEYS_PER_PIECE: Final = 8
+KEYS_PER_PIECE: Final = 20
 OWN_SHARE: Final = 0.1  # of the pieces, where there are recordings
 GATE_S: Final = (1.0, 3.0)  # stretches that a release gate looks at
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _false_finds(speech_dir: Path | None, pairs: int, seed: int) -> tuple[int, i
         for _ in range(KEYS_PER_PIECE):
             false_finds += search.find(secrets.token_bytes(32)) is not None
             looked_at += 1
-        if index % 100 == 99:
+        if index % 20 == 19:
             _log.info("%d unmarked items searched, %d marks found", looked_at, false_finds)
     return false_finds, looked_at
 

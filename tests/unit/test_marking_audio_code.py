@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.flite_reference import path_of, read_audio
 from services.common.marking.audio_code import agreement, chance_of, read_number, statistic_for
 from services.common.marking.audio_layout import BANDS, CHIPS, FRAMES, SYNC_CHIPS, hadamard, layout_of, pattern_of
-from services.common.marking.audio_search import fold_stretches
+from services.common.marking.audio_search import SPEEDS, fold_stretches
 from services.common.marking.audio_tiles import PHASES, fold, spectra_of
 
 KEY = bytes(32)
@@ -79,7 +79,7 @@ def test_agreement_is_the_sum_over_tiles() -> None:
     scores = agreement(folded, pattern)
     for frame in (0, 1, 77):
         turned = np.roll(folded, -frame, axis=0)
-        direct = (turned * pattern).sum() / np.sqrt(np.square(turned[pattern != 0]).sum())
+        direct = (turned * pattern).sum() / np.sqrt(np.square(turned).sum() * SYNC_CHIPS / CHIPS)
         assert scores[frame] == pytest.approx(direct, abs=1e-4)
 
 
@@ -114,3 +114,11 @@ def test_folding_puts_periods_upon_each_other() -> None:
     once, twice = fold(power[:per_period])[0], fold(power[: 2 * per_period])[0]
     inner = slice(40, FRAMES - 8)  # away from the seams, and from the memory of what was loud before
     assert twice[inner] == pytest.approx(2 * once[inner], rel=0.25, abs=0.3)
+
+
+def test_every_length_of_sound_can_be_folded() -> None:
+    """A length and speed at which the last chip begins where the levels end, but for rounding."""
+    power = np.ones((1501, 161), np.float32)
+    for speed in SPEEDS:
+        for length in (93, 94, 95, 96, 999, 1000, 1001, 1500, 1501):
+            assert np.isfinite(fold(power[:length], speed, pitched=False)).all()

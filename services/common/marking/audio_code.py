@@ -10,11 +10,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.common.marking.audio_layout import CHIPS, FRAMES, MASKS, SYMBOL_BITS, WORD_CHIPS, Layout, hadamard
+from services.common.marking.audio_layout import (
+    CHIPS,
+    FRAMES,
+    MASKS,
+    SYMBOL_BITS,
+    SYMBOLS,
+    WORD_SHAPE,
+    Layout,
+    hadamard,
+)
 from services.common.marking.audio_tiles import Folded
 
 LISTED: Final = 16  # best words of a symbol that are tried together with those of another
-LEFT: Final = 16  # hadamard(512) is the Kronecker product of hadamard(16) and hadamard(32): less to multiply
 
 
 def agreement(folded: Folded, pattern: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -24,23 +32,18 @@ def agreement(folded: Folded, pattern: NDArray[np.float32]) -> NDArray[np.float3
         folded: (..., FRAMES, BANDS).
 
     Returns:
-        (..., FRAMES): sums of tiles times signs over the root of the sum of the tiles' squares. For random signs its
-        mean is 0 and its variance 1.
+        (..., FRAMES): sums of tiles times signs over the root of the sum of as many tiles' squares. For random signs
+        its mean is 0 and its variance 1; exactly so where the pattern says something of every tile.
     """
-    product = _correlate(folded, pattern)
-    energy = _correlate(np.square(folded), np.abs(pattern))
-    least = 1e-3 * np.square(folded).sum(axis=(-1, -2))[..., None] + 1e-9
-    return np.asarray(product / np.sqrt(np.maximum(energy, least)), np.float32)
-
-
-def _correlate(folded: Folded, pattern: NDArray[np.float32]) -> NDArray[np.float64]:
     spectrum = np.fft.rfft(folded, axis=-2) * np.fft.rfft(pattern, axis=0).conj()
-    return np.asarray(np.fft.irfft(spectrum.sum(axis=-1), FRAMES), np.float64)
+    product = np.fft.irfft(spectrum.sum(axis=-1), FRAMES)
+    energy = np.square(folded).sum(axis=(-1, -2)) * (np.count_nonzero(pattern) / pattern.size)
+    return np.asarray(product / np.sqrt(energy + 1e-9)[..., None], np.float32)
 
 
 @lru_cache(maxsize=1)
 def _factors() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return hadamard(LEFT), hadamard(WORD_CHIPS // LEFT)
+    return hadamard(WORD_SHAPE[0]), hadamard(WORD_SHAPE[1])
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,12 @@ def read_number(folded: Folded, layout: Layout, least: float = 0.0) -> Read | No
     tiles = folded.reshape(CHIPS)
     sync, norm = float((folded * layout.sync).sum()), float(np.linalg.norm(tiles)) + 1e-9
     left, right = _factors()
-    words = [
-        (left @ ((tiles[places] * masks).reshape(MASKS, LEFT, -1) @ right)).reshape(-1)
-        for places, masks in zip(layout.words, layout.masks, strict=True)
-    ]
-    if sync + sum(float(np.abs(fit).max()) for fit in words) < least * norm:
+    signed = tiles[layout.words].reshape(SYMBOLS, WORD_SHAPE[0], 1, WORD_SHAPE[1]) * layout.masks
+    words = left @ (signed.reshape(-1, WORD_SHAPE[1]) @ right).reshape(SYMBOLS, WORD_SHAPE[0], -1)
+    if sync + float(np.abs(words).max(axis=(1, 2)).sum()) < least * norm:
         return None
-    fits = [np.concatenate([fit, -fit]) for fit in words]
+    by_symbol = words.reshape(SYMBOLS, WORD_SHAPE[0], MASKS, WORD_SHAPE[1]).transpose(0, 2, 1, 3).reshape(SYMBOLS, -1)
+    fits = [np.concatenate([fit, -fit]) for fit in by_symbol]
     best = [np.argpartition(-fit, LISTED)[:LISTED] for fit in fits]
     totals, numbers = [], []
     for first, second, third in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):

@@ -32,7 +32,8 @@ PERIOD_S: Final = FRAMES * CHIP_SAMPLES / SAMPLE_RATE_HZ  # 1.28
 NUMBER_BITS: Final = 32
 SYMBOLS: Final = 3
 SYMBOL_BITS: Final = NUMBER_BITS // 2
-WORD_CHIPS: Final = 512
+WORD_SHAPE: Final = (16, 32)  # hadamard(512) is the Kronecker product of hadamard(16) and hadamard(32)
+WORD_CHIPS: Final = WORD_SHAPE[0] * WORD_SHAPE[1]
 MASKS: Final = 2 ** (SYMBOL_BITS - 1) // WORD_CHIPS  # 64; one bit of the symbol is the word's sign
 SYNC_CHIPS: Final = CHIPS - SYMBOLS * WORD_CHIPS  # 512
 
@@ -44,7 +45,7 @@ class Layout:
     Attributes:
         sync: the sync chips' signs in the grid, 0 elsewhere, shape (FRAMES, BANDS).
         words: places of the chips of each symbol in the flattened grid, shape (SYMBOLS, WORD_CHIPS).
-        masks: +1 or -1, shape (SYMBOLS, MASKS, WORD_CHIPS).
+        masks: +1 or -1, shape (SYMBOLS, 16, MASKS, 32): the chips of a word are the second and the last axis.
     """
 
     sync: NDArray[np.float32]
@@ -66,7 +67,7 @@ def layout_of(key: bytes) -> Layout:
     return Layout(
         sync=sync.reshape(FRAMES, BANDS),
         words=order[SYNC_CHIPS:].reshape(SYMBOLS, WORD_CHIPS),
-        masks=signs[SYNC_CHIPS:].reshape(SYMBOLS, MASKS, WORD_CHIPS),
+        masks=signs[SYNC_CHIPS:].reshape(SYMBOLS, WORD_SHAPE[0], MASKS, WORD_SHAPE[1]),
     )
 
 
@@ -89,6 +90,6 @@ def pattern_of(key: bytes, number: int) -> NDArray[np.float32]:
     for places, masks, symbol in zip(layout.words, layout.masks, (high, low, high ^ low), strict=True):
         negative, word = divmod(symbol, MASKS * WORD_CHIPS)
         mask, row = divmod(word, WORD_CHIPS)
-        pattern[places] = (1 - 2 * negative) * masks[mask] * hadamard(WORD_CHIPS)[row]
+        pattern[places] = (1 - 2 * negative) * masks[:, mask].reshape(-1) * hadamard(WORD_CHIPS)[row]
     pattern.flags.writeable = False
     return pattern.reshape(FRAMES, BANDS)

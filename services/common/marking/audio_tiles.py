@@ -59,7 +59,7 @@ def _weights(levels: Levels) -> NDArray[np.float32]:
 def _at(levels: Levels, weights: NDArray[np.float32], first: float, step: float) -> tuple[Levels, NDArray[np.float32]]:
     """Levels, interpolated, and weights of chips `step` frames apart."""
     places = np.arange(first, len(levels) - 1, step)
-    before = places.astype(np.int64)
+    before = np.minimum(places.astype(np.int64), len(levels) - 2)  # sums of steps may round up to the end
     share = (places - before)[:, None].astype(np.float32)
     return levels[before] + share * (levels[before + 1] - levels[before]), weights[before]
 
