@@ -1,4 +1,4 @@
-"""What was deleted on request, where a backup that is restored finds it: an object in the store for each, named by id.
+"""What was deleted or revoked on request, where a restored backup finds it: an object in the store for each.
 
 The database cannot be the place: restoring replaces it. Files that are deleted by age are not here, as they would be
 deleted again.
@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 from services.common.store import ObjectStore
 from services.gateway.db.models import utc_now
 
-Deleted = Literal["voice", "face", "media", "job", "protected"]
+Deleted = Literal["voice", "face", "media", "job", "protected", "consent"]
 PREFIX: Final = "deletions/"
 KINDS: Final[tuple[Deleted, ...]] = get_args(Deleted)
 

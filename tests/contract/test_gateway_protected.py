@@ -372,16 +372,20 @@ def test_what_was_deleted_stays_deleted_when_an_older_backup_is_restored(
     entry = protect_voice(client, 200.0)
     archive = tmp_path / "backup.tar"
     write_backup(gateway.database, gateway.store, archive)
+    own = client.get(f"/v1/audio/voices/{kept['id']}").get_json()["consent"]
+    assert client.post(f"/v1/audio/voice_consents/{own}/revoke").status_code == 200
     for path in (f"/v1/audio/voices/{voice['id']}", f"/v1/faces/{face['id']}", f"/v1/protected/{entry['id']}"):
         assert client.delete(path).status_code == 200
     gateway.close()
     database, store = gateway.database, open_store(settings)
     report = restore_backup(settings, database, store, archive, force=True)
-    assert report.deleted_again == 3
+    assert report.deleted_again == 4
     app = create_app(settings)
     client = app.test_client()
     try:
         assert [item["id"] for item in client.get("/v1/audio/voices").get_json()["data"]] == [kept["id"]]
+        spoken = client.post("/v1/audio/speech", json={"voice": "kept", "input": "Hello."})
+        refused(spoken, 403, "CONSENT_NOT_LIVE", "voice")
         assert client.get("/v1/faces").get_json()["data"] == []
         assert client.get("/v1/protected").get_json()["data"] == []
         names = [media.key for media in store.keys("media/")]

@@ -48,6 +48,7 @@ from services.gateway.consents.giving import (
 from services.gateway.consents.receipts import public_keys, read_claims, sign_receipt
 from services.gateway.db import Consent, Media, find, get_page
 from services.gateway.db.models import utc_now
+from services.gateway.tombstones import entomb
 from services.gateway.uploads import file_of, film_content_type, first_bytes
 
 MAX_DOCUMENT_BYTES: Final = 20 * 1024 * 1024
@@ -169,7 +170,8 @@ def _make_blueprint(subject: Subject, path: str, tag: str) -> APIBlueprint:
         with current_gateway().database.session() as session:
             consent = find(session, Consent, current_tenant(), consent_id, of_subject, what=what)
             if consent.revoked_at is None:
-                consent.revoked_at = utc_now()
+                entomb(current_gateway().store, "consent", consent.id)  # holds in restored backups, too
+                consent.revoked_at, consent.template = utc_now(), None
             return show_consent(consent)
 
     return bp

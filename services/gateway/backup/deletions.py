@@ -1,4 +1,4 @@
-"""Deletions hold in backups, too: what was deleted since one was taken is deleted again when it is restored."""
+"""Deletions hold in backups, too: what was deleted or revoked since one was taken is so again when it is restored."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from services.common.store import ObjectStore
-from services.gateway.db import Database, Face, Job, Media, ProtectedPerson, Voice
+from services.gateway.db import Consent, Database, Face, Job, Media, ProtectedPerson, Voice
+from services.gateway.db.models import utc_now
 from services.gateway.deletion import delete_objects, forget_face, forget_file, forget_job, forget_voice
 from services.gateway.protected.erasure import erase
 from services.gateway.tombstones import KINDS, Deleted, entombed
 
+# Consents that were revoked stay as records.
 TABLES: Final[dict[Deleted, str]] = {
     "voice": "voices",
     "face": "faces",
@@ -22,13 +24,13 @@ TABLES: Final[dict[Deleted, str]] = {
 
 def deleted_records(store: ObjectStore) -> Iterator[tuple[str, str]]:
     """Table and id of all that was deleted on request. Raises LikenessError STORE_UNAVAILABLE."""
-    for kind in KINDS:
+    for kind, table in TABLES.items():
         for record_id in entombed(store, kind):
-            yield TABLES[kind], record_id
+            yield table, record_id
 
 
 def delete_again(database: Database, store: ObjectStore) -> int:
-    """Deletes what a restored backup brought back; how many records.
+    """Deletes what a restored backup brought back, and revokes its consents; how many records.
 
     Raises:
         LikenessError: STORE_UNAVAILABLE.
@@ -54,6 +56,8 @@ def _delete(database: Database, store: ObjectStore, kind: Deleted, record_id: st
             keys, jobs = forget_job(session, job)
         elif kind == "protected" and (entry := session.get(ProtectedPerson, record_id)) and not entry.removed_at:
             keys = erase(session, entry)
+        elif kind == "consent" and (consent := session.get(Consent, record_id)) and consent.revoked_at is None:
+            consent.revoked_at, consent.template = utc_now(), None
         else:
             return False
     delete_objects(store, keys, jobs)
