@@ -26,9 +26,9 @@ TIMEOUT_S = 120.0
 
 
 @contextmanager
-def face_stage(settings: FaceSwapSettings) -> Iterator[tuple[Any, StageServer]]:
-    """A stub, and the server behind it, which wants no grants."""
-    settings = settings.model_copy(update={"grants": "off"})
+def face_stage(settings: FaceSwapSettings, *, grants: str = "off") -> Iterator[tuple[Any, StageServer]]:
+    """A stub, and the server behind it, which wants no grants (and then marks nothing) unless told otherwise."""
+    settings = settings.model_copy(update={"grants": grants})
     server = StageServer(
         settings,
         service_name="FaceSwapService",

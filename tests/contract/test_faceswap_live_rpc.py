@@ -30,11 +30,11 @@ UNREADABLE = faceswap_pb2.LIVE_OUTCOME_UNREADABLE
 class Stream:
     """The caller's side of a live stream: `send` and `answer` in any order."""
 
-    def __init__(self, stub: Any, first: Any = None, timeout: float = TIMEOUT_S) -> None:
+    def __init__(self, stub: Any, first: Any = None, timeout: float = TIMEOUT_S, metadata: Any = None) -> None:
         self._requests: queue.Queue[Any] = queue.Queue()
         if first is not None:
             self._requests.put(first)
-        self.responses = stub.SwapLive(iter(self._requests.get, None), timeout=timeout)
+        self.responses = stub.SwapLive(iter(self._requests.get, None), timeout=timeout, metadata=metadata)
 
     def send(self, id: int, encoded: bytes, deadline_ms: int = 0) -> None:
         frame = faceswap_pb2.LiveFrame(id=id, encoded=encoded, deadline_ms=deadline_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ FRAMES = 14
 @pytest.fixture(scope="module")
 def panned() -> list[Pixels]:
     """RGB frames of a camera that moves over a photograph."""
-    from skimage import data
-
+    data: Any = importlib.import_module("skimage.data")
     picture = cv2.resize(np.asarray(data.coffee(), np.uint8), (680, 454), interpolation=cv2.INTER_AREA)
     return [np.ascontiguousarray(picture[n : n + SIZE[1], 2 * n : 2 * n + SIZE[0]], np.uint8) for n in range(FRAMES)]
 

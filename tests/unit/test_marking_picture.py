@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from typing import Any
 
 import cv2
@@ -50,8 +51,7 @@ def found_number(pixels: Pixels, key: bytes = KEY) -> int | None:
 
 @pytest.fixture(scope="module")
 def astronaut() -> Pixels:
-    from skimage import data
-
+    data: Any = importlib.import_module("skimage.data")
     return np.asarray(data.astronaut(), np.uint8)
 
 
