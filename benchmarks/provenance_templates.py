@@ -28,6 +28,7 @@ from benchmarks.flite_reference import read_audio
 from benchmarks.machine import describe_machine
 from benchmarks.speakers import embed, join
 from benchmarks.verification import equal_error_rate
+from services.common.audio import FloatArray
 from services.common.corpus import Recording, read_manifest
 from services.common.errors import LikenessError
 from services.common.models import Registry
@@ -65,7 +66,9 @@ def voices(speech_dir: Path, speakers: int = 0) -> dict[str, Any]:
     by_speaker: dict[str, list[Recording]] = {}
     for recording in read_manifest(speech_dir):
         by_speaker.setdefault(recording.speaker, []).append(recording)
-    proofs, samples, owners = [], [], []
+    proofs: list[FloatArray] = []
+    samples: list[FloatArray] = []
+    owners: list[int] = []
     for _, recordings in sorted(by_speaker.items()):
         pieces = _pieces(recordings, [PROOF_S, *[SAMPLE_S] * SAMPLES])
         if pieces is None or not recordings[0].speaker or (speakers and len(proofs) >= speakers):
