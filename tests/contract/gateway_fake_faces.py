@@ -22,8 +22,13 @@ from likeness.v1 import faceswap_pb2, faceswap_pb2_grpc
 from services.common.decode import decode_picture, encode_picture
 from services.common.errors import LikenessError
 from services.common.film import SEGMENT_CONTENT_TYPE, FilmCoding, SegmentWriter, probe_film, read_frames
+from services.common.grants import granted_mark
+from services.common.keys import MARK, load_secret
+from services.common.marking.frame_marker import FrameMarker
+from services.common.marking.picture import mark_picture
 from services.common.settings import StageSettings
 from services.common.store import fetch_reference, media_reference, open_store, read_reference
+from tests.contract.turning_faces import tell_pose
 
 PICTURE_BYTES = 50 * 1024 * 1024
 DESCRIPTOR_SIZE = 128
@@ -38,10 +43,13 @@ class FaceDoings:
     live: list[faceswap_pb2.LiveSetup] = field(default_factory=list)
     live_ended: threading.Event = field(default_factory=threading.Event)
     detections: int = 0
+    people: int = 1  # that a detector sees in each picture
+    flat: bool = False  # set: heads turn like pictures that are held aslant
     segment_faults: list[LikenessError] = field(default_factory=list)  # raised one after the other, in mid-segment
     segments_held: threading.Event = field(
         default_factory=threading.Event
     )  # set: segments wait after their first frame
+    unmarked: bool = False  # set: what is made carries no mark
     segments_cancelled: list[faceswap_pb2.SwapSegmentRequest] = field(default_factory=list)
 
 
@@ -49,6 +57,14 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
     def __init__(self, doings: FaceDoings, settings: StageSettings) -> None:
         self._doings = doings
         self._store = open_store(settings)
+        self._key = load_secret(settings.resolved_keys_dir / MARK)
+
+    def _marked(self, picture: Any) -> Any:
+        """A picture (BGR) with the mark of the call's grant."""
+        if self._doings.unmarked:
+            return picture
+        rgb = np.ascontiguousarray(picture[:, :, ::-1])
+        return np.ascontiguousarray(mark_picture(rgb, self._key, granted_mark())[:, :, ::-1])
 
     def load(self) -> None:
         return None
@@ -73,7 +89,10 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
         face = self._face(pixels, "picture")
         if request.with_descriptors:
             face.descriptor.extend([pixels.mean() / 100 / np.sqrt(DESCRIPTOR_SIZE)] * DESCRIPTOR_SIZE)
-        return faceswap_pb2.DetectFacesResponse(width_px=pixels.shape[1], height_px=pixels.shape[0], faces=[face])
+        if request.with_pose:
+            tell_pose(face, pixels, flat=self._doings.flat)
+        faces = [face] * self._doings.people
+        return faceswap_pb2.DetectFacesResponse(width_px=pixels.shape[1], height_px=pixels.shape[0], faces=faces)
 
     def SwapPicture(self, request: Any, context: Any) -> faceswap_pb2.SwapPictureResponse:
         self._doings.swaps.append(request)
@@ -90,7 +109,7 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
                 )
             )
         formats = {0: "png", 1: "png", 2: "jpeg", 3: "webp"}
-        data = encode_picture(target, formats[request.options.format])  # type: ignore[arg-type]
+        data = encode_picture(self._marked(target), formats[request.options.format])  # type: ignore[arg-type]
         picture = faceswap_pb2.Picture(encoded=data)
         if request.destination.key:
             picture = faceswap_pb2.Picture(
@@ -123,6 +142,7 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
                 path, info, request.start_pts, request.end_pts, size=info.output_size(options.height_px)
             )
             swapped, pts = 0, 0
+            marker = FrameMarker(self._key, granted_mark())
             with SegmentWriter(Path(out.name), info, coding) as writer:
                 for frame in frames:
                     pts = frame.pts
@@ -131,6 +151,8 @@ class FakeFaceSwap(faceswap_pb2_grpc.FaceSwapServiceServicer):
                     if middle.mean() > 60:
                         middle[:] = value
                         swapped += 1
+                    if not self._doings.unmarked:
+                        marker.mark_luma(frame.luma)
                     writer.write(frame)
                     progress = faceswap_pb2.SegmentProgress(frames_done=writer.frames, frames_total=100)
                     yield faceswap_pb2.SwapSegmentResponse(progress=progress)
@@ -209,7 +231,7 @@ def film(
     format: str = "mp4",
     brightness: int = 120,
     frame_rate: int = 20,
-    size: tuple[int, int] = (64, 48),
+    size: tuple[int, int] = (128, 96),
     sound: bool = True,
 ) -> bytes:
     """A grey film (width, height) whose corner pixel counts its pictures, with a tone; or a GIF."""
@@ -247,7 +269,8 @@ def _audio_frame(samples: Any) -> Any:
 def animated_webp(pictures: int = 5, brightness: int = 120) -> bytes:
     from PIL import Image
 
-    made = [Image.new("RGB", (64, 48), (brightness, brightness, brightness + number)) for number in range(pictures)]
+    texture = np.random.default_rng(0).normal(brightness, 12, (192, 256, 1)).clip(0, 240)
+    made = [Image.fromarray(np.broadcast_to(texture + number, (192, 256, 3)).astype("u1")) for number in range(pictures)]
     buffer = io.BytesIO()
     made[0].save(buffer, "WEBP", save_all=True, append_images=made[1:], duration=100, lossless=True)
     return buffer.getvalue()
