@@ -19,7 +19,17 @@ from services.gateway.assignments import Assignment, AssignmentOrder, assign, fo
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
 from services.gateway.db.models import utc_now
-from services.gateway.film import FilmOptions, FilmTask, Segment, film_figures, join, plan, probe, swap_segment
+from services.gateway.film import (
+    FilmOptions,
+    FilmTask,
+    Segment,
+    film_figures,
+    join,
+    plan,
+    probe,
+    require_safe,
+    swap_segment,
+)
 from services.gateway.film_progress import FilmProgress
 from services.gateway.jobs import QueueOptions, queue_job
 from services.gateway.jobs.execution import Execution
@@ -29,6 +39,8 @@ from services.gateway.jobs.steps import run_parallel, run_step
 from services.gateway.media import publish_file, reference_to, withdraw
 from services.gateway.observations import observe_film
 from services.gateway.painting import Painting
+from services.gateway.provenance import Ingredient
+from services.gateway.provenance.gate import number_of, release, require_film_mark
 from services.gateway.stages import fields_called
 from services.gateway.swap import stage_fields
 
@@ -152,6 +164,7 @@ def film_task(gateway: Gateway, job: Job) -> FilmTask:
 def _plan(execution: Execution, task: FilmTask) -> list[dict[str, int]]:
     execution.check()
     info = probe(execution.gateway, task.film)
+    require_safe(execution.gateway, task.film)
     segments = plan(info, task.options, execution.gateway.settings.segment_seconds)
     return [{"number": item.number, **asdict(item.span), "frames": item.frames} for item in segments]
 
@@ -181,7 +194,11 @@ def _join(
         out = Path(scratch) / f"film.{task.options.format}"
         join(gateway, task, info, segments, parsed, out)
         execution.halt.check()
-        stored = store_result(gateway, task.tenant, task.job_id, out, CONTENT_TYPES[task.options.format])
+        require_film_mark(out, gateway.keys.mark, number_of(job))
+        content_type = CONTENT_TYPES[task.options.format]
+        parent = Ingredient(task.film.sha256, task.film.content_type)
+        released = release(gateway, job, out, content_type, "film", target=parent)
+        stored = store_result(gateway, task.tenant, task.job_id, released, content_type)
     began_at = job.started_at or job.created_at
     seconds = max(1e-3, (utc_now() - began_at).total_seconds())
     return {"stored": stored, "figures": film_figures(task, info, parsed, seconds=seconds, retries=progress.retries)}

@@ -21,6 +21,7 @@ speech_similarity = Histogram("likeness_speech_similarity", "Cosine to the enrol
 films_total = Counter("likeness_films", "Swapped films by how they ended", ["state"])
 film_frames_total = Counter("likeness_film_frames", "Frames of films that were published")
 film_frames_per_second = Histogram("likeness_film_frames_per_second", "Whole path, published films", buckets=_RATES)
+marks_total = Counter("likeness_marks", "Marks looked for before release, found or missing", ["kind", "outcome"])
 live_sessions_total = Counter("likeness_live_sessions", "Live swaps by how they ended", ["state"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +17,16 @@ from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
 from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
-from services.gateway.db import Media, Voice, find_named
+from services.gateway.db import Job, Media, Voice, find_named
 from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
 from services.gateway.jobs import JobState, QueueOptions, end_job, start_job
 from services.gateway.jobs.records import PLAIN
 from services.gateway.media import publish, withdraw
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, speech_grant, voice_similarity
+from services.gateway.protected.refusal import require_unprotected
+from services.gateway.provenance import EMBEDDING
+from services.gateway.provenance.gate import SpeechGate, number_of, release
 from services.gateway.stages import Call, fields_called, until
 from services.gateway.synthesis import SampleStream, Utterance
 
@@ -57,24 +61,32 @@ class Speech:
     gateway: Gateway
     call: Call
     tenant: str
-    job_id: str
+    job: Job
     order: SpeechOrder
     profile: SpeakerProfile
     voice_similarity: float | None
     started_at: float
     figures: SpeechFigures = field(default_factory=SpeechFigures)
     _stream: SampleStream = field(init=False)
+    _gate: SpeechGate = field(init=False)
+    _sent: bytearray = field(init=False, default_factory=bytearray)
+    _file: bytes | None = field(init=False, default=None)
     _heard: list[FloatArray] = field(init=False, default_factory=list)
     _sample_count: int = field(init=False, default=0)
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        self._gate = SpeechGate(self.gateway.keys.mark, number_of(self.job))
         try:
             self._stream = SampleStream(self.gateway.stages, self.profile, self.order.utterance, self.call)
         except LikenessError as error:
             self._record("failed", error=error)
             raise
+
+    @property
+    def job_id(self) -> str:
+        return self.job.id
 
     @property
     def frame_count(self) -> int:
@@ -85,7 +97,7 @@ class Speech:
         with self._failure_recorded():
             for _ in self._samples():
                 pass
-            data = encode_audio(self._all_samples(), self.order.format)
+            data = self._file = self._signed(encode_audio(self._all_samples(), self.order.format))
         self.end()
         return data
 
@@ -95,8 +107,10 @@ class Speech:
             encoder = AudioStreamEncoder(self.order.format)
             for samples in self._samples():
                 if piece := encoder.write(samples):
+                    self._sent += piece
                     yield piece
             if piece := encoder.finish():
+                self._sent += piece
                 yield piece
 
     def end(self) -> None:
@@ -118,19 +132,23 @@ class Speech:
             self.figures.similarity_error = f"{error.reason}: {error.detail}"
             _log.warning("job %s: similarity not measured: %s", self.job_id, error.detail)
         with self._failure_recorded():
+            released = self._file or self._signed(bytes(self._sent), detached=True)
             media = self._keep() if self.order.keep else None
-        ended = self._record("succeeded", media_id=None if media is None else media.id)
+        sha256 = hashlib.sha256(released).hexdigest()
+        ended = self._record("succeeded", media_id=None if media is None else media.id, sha256=sha256)
         if media is not None and not ended:  # called off meanwhile: the voice was deleted
             withdraw(self.gateway, media)
 
     def _samples(self) -> Iterator[FloatArray]:
-        """Samples as they leave the stages. Whatever every output must go through belongs here."""
+        """Samples as they leave the stages, and have passed the gate."""
         with fields_called(HTTP_NAMES):
             for chunk in self._stream:
+                self._gate.write(chunk.samples)
                 self._note(chunk.samples, chunk.arrived_at)
                 yield chunk.samples
             if not self._heard:
                 raise LikenessError("INTERNAL", "The stages returned no audio for this text.")
+        self._gate.finish()
         self._exhausted = True
 
     def _note(self, samples: FloatArray, arrived_at: float) -> None:
@@ -147,15 +165,24 @@ class Speech:
         return np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
 
     def _keep(self) -> Media:
-        samples, container = self._all_samples(), self.order.format
+        """What was answered; of a stream, a file with the right sizes, where its container knows of such."""
+        content_type = CONTENT_TYPES[self.order.format]
+        kept = self._file
+        if kept is None and content_type in EMBEDDING:
+            kept = self._signed(encode_audio(self._all_samples(), self.order.format))
         return publish(
             self.gateway,
-            encode_audio(samples, container),
+            kept or bytes(self._sent),
             tenant=self.tenant,
-            content_type=CONTENT_TYPES[container],
+            content_type=content_type,
             purpose="speech",
             job_id=self.job_id,
         )
+
+    def _signed(self, data: bytes, *, detached: bool = False) -> bytes:
+        content_type = CONTENT_TYPES[self.order.format]
+        models = model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
+        return release(self.gateway, self.job, data, content_type, "speech", models=models, detached=detached)
 
     @contextmanager
     def _failure_recorded(self) -> Iterator[None]:
@@ -167,11 +194,19 @@ class Speech:
             self._record("failed", error=told)
             raise
 
-    def _record(self, state: JobState, *, error: LikenessError | None = None, media_id: str | None = None) -> bool:
+    def _record(
+        self,
+        state: JobState,
+        *,
+        error: LikenessError | None = None,
+        media_id: str | None = None,
+        sha256: str | None = None,
+    ) -> bool:
         """Whether this was the job's end, and not another before."""
         self._ended = True
-        figures = self.figures.to_json()
-        ended = end_job(self.gateway.database, self.job_id, state, figures=figures, error=error, media_id=media_id)
+        figures, database = self.figures.to_json(), self.gateway.database
+        told = {"error": error, "media_id": media_id, "sha256": sha256}
+        ended = end_job(database, self.job_id, state, figures=figures, **told)  # type: ignore[arg-type]
         observe_speech(state, self.figures)
         return ended
 
@@ -201,6 +236,7 @@ def begin_speech(
         consent = require_live_consent(
             session, tenant, voice.consent_id, subject="voice", use="speech", language=utterance.language, field="voice"
         )
+        require_unprotected(gateway, session, voice, consent, field="voice")
         job = start_job(
             session,
             tenant=tenant,
@@ -218,7 +254,7 @@ def begin_speech(
         gateway=gateway,
         call=Call(request_id, expires_at, grant=speech_grant(voice, profile, job.mark)),
         tenant=tenant,
-        job_id=job.id,
+        job=job,
         order=order,
         profile=profile,
         voice_similarity=voice_similarity(voice),

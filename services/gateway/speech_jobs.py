@@ -28,6 +28,8 @@ from services.gateway.jobs.results import publish_result, store_result, work_pre
 from services.gateway.jobs.steps import run_parallel, run_step
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, speech_grant
+from services.gateway.protected.refusal import require_unprotected
+from services.gateway.provenance.gate import number_of, release, require_speech_mark
 from services.gateway.speech import HTTP_NAMES, SpeechOrder
 from services.gateway.stages import fields_called
 from services.gateway.synthesis import SampleStream, Utterance
@@ -55,6 +57,7 @@ def queue_speech(
             language=order.utterance.language,
             field="voice",
         )
+        require_unprotected(gateway, session, voice, consent, field="voice")
         return queue_job(
             gateway.queue,
             session,
@@ -120,9 +123,10 @@ def live_voice(gateway: Gateway, job: Job) -> Voice:
     with gateway.database.session() as session:
         voice = find(session, Voice, job.tenant, job.likeness_id, what="voice", field="voice")
         language = job.parameters.get("language")
-        require_live_consent(
+        consent = require_live_consent(
             session, job.tenant, voice.consent_id, subject="voice", use="speech", language=language, field="voice"
         )
+        require_unprotected(gateway, session, voice, consent, field="voice")
         return voice
 
 
@@ -158,10 +162,15 @@ def encode_chunks(execution: Execution, job: Job, spoken: Sequence[dict[str, Any
     """Joins the chunks in order, stores the file, and measures it."""
     gateway = execution.gateway
     execution.check()
-    samples = np.concatenate([samples_from_s16(gateway.store.get(chunk["key"])) for chunk in spoken])
-    container = job.parameters["response_format"]
-    stored = store_result(gateway, job.tenant, job.id, encode_audio(samples, container), CONTENT_TYPES[container])
-    figures = _figures(execution, job, samples, str(spoken[0]["engine"]))
+    heard = [samples_from_s16(gateway.store.get(chunk["key"])) for chunk in spoken]
+    for chunk in heard:  # each was marked from its beginning
+        require_speech_mark(chunk, gateway.keys.mark, number_of(job))
+    samples = np.concatenate(heard)
+    container, engine = job.parameters["response_format"], str(spoken[0]["engine"])
+    content_type, models = CONTENT_TYPES[container], model_versions(gateway.settings.models_dir, engine)
+    released = release(gateway, job, encode_audio(samples, container), content_type, "speech", models=models)
+    stored = store_result(gateway, job.tenant, job.id, released, content_type)
+    figures = _figures(execution, job, samples, engine)
     return {"stored": stored, "figures": figures.to_json()}
 
 

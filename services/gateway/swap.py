@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.gateway.assignments import Assignment, AssignmentOrder, assign, for_stage, forget_references, swap_grant
+from services.gateway.consents.safety import require_safe_pictures
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, find
 from services.gateway.halting import Halt
@@ -25,6 +27,8 @@ from services.gateway.media import (
 )
 from services.gateway.message_records import message_record
 from services.gateway.painting import Painting, PictureFormat
+from services.gateway.provenance import Ingredient
+from services.gateway.provenance.gate import number_of, release, require_picture_mark
 from services.gateway.stages import Call, fields_called, until
 from services.gateway.uploads import picture_content_type
 
@@ -91,6 +95,7 @@ def swap_picture(
         figures=swapped.figures,
         media_id=swapped.media.id,
         target_media_id=swapped.target.id,
+        sha256=swapped.media.sha256,
     )
     if not ended:  # called off meanwhile: a face was deleted
         withdraw(gateway, swapped.media)
@@ -138,6 +143,7 @@ def call_swap(
         LikenessError: CONSENT_*, NOT_FOUND, and what the stage failed with, its fields named as in the request.
     """
     people = for_stage(gateway, tenant, assignments)
+    require_safe_pictures(gateway.policy, [target], field="target")
     with (
         picture_for_stage(gateway, tenant, target) as target_picture,
         destination_for_stage(gateway, tenant) as destination,
@@ -151,6 +157,15 @@ def call_swap(
         call = call.granting(swap_grant(tenant, assignments, people, mark))
         response = gateway.stages.swap_picture(request, call, halt)
         return picture_bytes(gateway, response.result), response
+
+
+def release_picture(
+    gateway: Gateway, job: Job, result: bytes, content_type: str, target: bytes, target_type: str
+) -> bytes:
+    """The result with its signed manifest. Raises LikenessError MARK_FAILED, MANIFEST_FAILED."""
+    require_picture_mark(result, gateway.keys.mark, number_of(job))
+    parent = Ingredient(hashlib.sha256(target).hexdigest(), target_type, content=target)
+    return release(gateway, job, result, content_type, "picture", target=parent)
 
 
 def _swap(
@@ -180,6 +195,7 @@ def _swap(
     if target is None:
         target = publish(gateway, target_bytes, tenant=job.tenant, content_type=target_type, purpose="swap_target")
     kind = f"image/{order.format}"
+    result = release_picture(gateway, job, result, kind, target_bytes, target_type)
     media = publish(gateway, result, tenant=job.tenant, content_type=kind, purpose="swap", job_id=job.id)
     return _Swapped(media, target, picture_figures(response, time.monotonic() - started_at))
 

@@ -18,7 +18,15 @@ from services.gateway.jobs.steps import run_step
 from services.gateway.media import media_bytes, publish, withdraw
 from services.gateway.painting import Painting
 from services.gateway.stages import fields_called
-from services.gateway.swap import SwapOrder, call_swap, find_picture, picture_figures, stage_fields, swap_parameters
+from services.gateway.swap import (
+    SwapOrder,
+    call_swap,
+    find_picture,
+    picture_figures,
+    release_picture,
+    stage_fields,
+    swap_parameters,
+)
 from services.gateway.uploads import picture_content_type
 
 
@@ -84,11 +92,12 @@ def swap_to_store(execution: Execution, job: Job, assignments: list[Assignment])
         target = find(session, Media, job.tenant, str(job.target_media_id), what="media", field="target_media")
     picture_format = job.parameters["format"]
     field = "target" if job.parameters.get("target_uploaded") else "target_media"
+    target_bytes = media_bytes(gateway, target)
     try:
         with fields_called(stage_fields(assignments, field)):
             result, response = call_swap(
                 gateway,
-                media_bytes(gateway, target),
+                target_bytes,
                 assignments,
                 Painting.from_json(job.parameters["painting"]),
                 picture_format,
@@ -100,6 +109,7 @@ def swap_to_store(execution: Execution, job: Job, assignments: list[Assignment])
     except LikenessError:
         execution.halt.check()
         raise
+    result = release_picture(gateway, job, result, f"image/{picture_format}", target_bytes, target.content_type)
     stored = store_result(gateway, job.tenant, job.id, result, f"image/{picture_format}")
     seconds = (utc_now() - (job.started_at or job.created_at)).total_seconds()
     return {"stored": stored, "figures": picture_figures(response, max(0.0, seconds))}

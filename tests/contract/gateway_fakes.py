@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,15 @@ from likeness.v1 import (
     vocoder_pb2_grpc,
 )
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ, FloatArray
+from services.common.decode_audio import decode_audio
 from services.common.errors import LikenessError
-from services.common.keys import make_keys
+from services.common.grants import granted_mark
+from services.common.keys import MARK, load_secret, make_keys
+from services.common.marking.audio_marker import AudioMarker
 from services.common.server import StageServer
 from services.common.settings import StageSettings
 from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
+from services.vocoder.servicer import Unmarked
 from tests.contract.gateway_fake_faces import FaceDoings, FakeFaceSwap, portrait
 from tests.databases import database_url
 
@@ -41,6 +46,7 @@ __all__ = [
     "BREAK_WORD",
     "HOLD_WORD",
     "FakeStages",
+    "is_same_speech",
     "pitch_embedding",
     "portrait",
     "sine",
@@ -134,13 +140,24 @@ class FakeSynthesizer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
 
 
 class FakeVocoder(vocoder_pb2_grpc.VocoderServiceServicer):
+    """Marks what it makes, as every vocoder must, unless a test takes its key away."""
+
+    def __init__(self, settings: StageSettings, doings: Doings) -> None:
+        self._key = load_secret(settings.resolved_keys_dir / MARK)
+        self._doings = doings
+
     def load(self) -> None:
         return None
+
+    def _marker(self) -> AudioMarker | Unmarked:
+        number = granted_mark()
+        return AudioMarker(self._key, number) if number and not self._doings.unmarked else Unmarked()
 
     def SynthesizeWaveform(
         self, request_iterator: Iterator[Any], context: Any
     ) -> Iterator[vocoder_pb2.SynthesizeWaveformResponse]:
-        engine, phase = "draft", 0.0
+        engine, phase, marker = "draft", 0.0, self._marker()
+        answer = partial(vocoder_pb2.SynthesizeWaveformResponse, sample_rate_hz=SAMPLE_RATE_HZ)
         for request in request_iterator:
             if request.WhichOneof("part") == "options":
                 engine = request.options.engine or engine
@@ -149,11 +166,20 @@ class FakeVocoder(vocoder_pb2_grpc.VocoderServiceServicer):
             step = 2 * np.pi * np.repeat(np.exp(frames[:, MEL_BINS]), HOP_SAMPLES) / SAMPLE_RATE_HZ
             phases = phase + np.cumsum(step)
             phase = float(phases[-1])
-            yield vocoder_pb2.SynthesizeWaveformResponse(
-                samples_s16=samples_to_s16(np.asarray(0.5 * np.sin(phases), np.float32)),
-                sample_rate_hz=SAMPLE_RATE_HZ,
-                engine=engine,
-            )
+            yield answer(samples_s16=samples_to_s16(marker.write(chord(phases))), engine=engine)
+        yield answer(samples_s16=samples_to_s16(marker.finish()), engine=engine)
+
+
+def chord(phases: Any) -> FloatArray:
+    """A tone whose strongest partial is the first, with enough steady ones beside it to be marked."""
+    others = sum(np.sin(0.37 * number * phases + number**2) for number in range(2, 100))
+    return np.asarray(0.25 * np.sin(phases) + 0.015 * others, np.float32)
+
+
+def is_same_speech(first: bytes, second: bytes) -> bool:
+    """Whether two files hold the same speech, but for the marks, of which each output has its own."""
+    samples = [decode_audio(audio).samples for audio in (first, second)]
+    return len(samples[0]) == len(samples[1]) and float(np.corrcoef(samples)[0, 1]) > 0.95
 
 
 class FakeStages:
@@ -172,7 +198,9 @@ class FakeStages:
             "synthesizer": self._start(
                 narrow, "Synthesizer", FakeSynthesizer(self.doings), synthesizer_pb2, synthesizer_pb2_grpc
             ),
-            "vocoder": self._start(settings, "Vocoder", FakeVocoder(), vocoder_pb2, vocoder_pb2_grpc),
+            "vocoder": self._start(
+                settings, "Vocoder", FakeVocoder(settings, self.doings), vocoder_pb2, vocoder_pb2_grpc
+            ),
             "faceswap": self._start(
                 settings, "FaceSwap", FakeFaceSwap(self.doings, settings), faceswap_pb2, faceswap_pb2_grpc
             ),
@@ -200,7 +228,9 @@ class FakeStages:
 
     def restart_vocoder(self, port: int) -> None:
         settings = StageSettings(port=port, data_dir=self.data_dir, drain_wait_s=0.0, log_level="error")
-        self.servers["vocoder"] = self._start(settings, "Vocoder", FakeVocoder(), vocoder_pb2, vocoder_pb2_grpc)
+        self.servers["vocoder"] = self._start(
+            settings, "Vocoder", FakeVocoder(settings, self.doings), vocoder_pb2, vocoder_pb2_grpc
+        )
 
     def close(self) -> None:
         self.doings.go_on.set()

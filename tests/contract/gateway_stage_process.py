@@ -30,7 +30,7 @@ def start(stage: str, port: int) -> StageServer:
     parts: dict[str, tuple[str, Any, Any, Any]] = {
         "encoder": ("Encoder", FakeEncoder(), encoder_pb2, encoder_pb2_grpc),
         "synthesizer": ("Synthesizer", FakeSynthesizer(doings), synthesizer_pb2, synthesizer_pb2_grpc),
-        "vocoder": ("Vocoder", FakeVocoder(), vocoder_pb2, vocoder_pb2_grpc),
+        "vocoder": ("Vocoder", FakeVocoder(settings, doings), vocoder_pb2, vocoder_pb2_grpc),
         "faceswap": ("FaceSwap", FakeFaceSwap(doings, settings), faceswap_pb2, faceswap_pb2_grpc),
     }
     name, servicer, messages, services = parts[stage]

@@ -374,7 +374,8 @@ def test_swap_onto_media_that_are_here(client: FlaskClient) -> None:
     first = client.post("/v1/swaps", data={"face": "reused", "target": (io.BytesIO(portrait(80)), "t.png")}).get_json()
     again = client.post("/v1/swaps", data={"face": "reused", "target_media": first["target_media"]}).get_json()
     assert again["target_media"] == first["target_media"]
-    assert client.get(again["media_url"]).data == client.get(first["media_url"]).data
+    pictures = [decode_picture(client.get(swap["media_url"]).data).astype(int) for swap in (first, again)]
+    assert abs(pictures[0] - pictures[1]).max() < 25, "the same, but for the marks"
 
 
 def test_swap_parameters_reach_the_stage(client: FlaskClient, stages: FakeStages) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 from apiflask import APIBlueprint
 from pydantic import BaseModel, Field, model_validator
@@ -14,7 +14,7 @@ from services.common.grants import METADATA_KEY, VALID_S, Grant, GrantSigner
 from services.gateway.accounts import Scope, current_principal, needs
 from services.gateway.api.fields import Identifier, JsonBody, current_gateway, current_tenant, unix_seconds
 from services.gateway.api.reasons import CONSENT, fails_with
-from services.gateway.consent import Subject, require_live_consent
+from services.gateway.consent import USE_OF_SUBJECT, Subject, require_live_consent
 from services.gateway.db import Face, Media, Voice, find, find_named
 from services.gateway.idempotency import answer_is_secret
 from services.gateway.ids import new_id
@@ -25,6 +25,7 @@ from services.gateway.protected.refusal import require_unprotected
 
 bp = APIBlueprint("grants", __name__, url_prefix="/v1/grants", tag="Grants")
 LONGEST_S: Final = 600
+GrantedPurpose = Literal["enroll", "speech", "swap"]
 
 
 class GrantIn(JsonBody):
@@ -61,7 +62,7 @@ class GrantOut(BaseModel):
     object: Literal["grant"] = "grant"
     created_at: int
     expires_at: int
-    purpose: Literal["enroll", "speech", "swap"]
+    purpose: GrantedPurpose
     metadata_key: str = Field(description="Name of the gRPC metadata.")
     grant: str = Field(description="Its value: a JSON web token.")
     mark: int | None = Field(description="The number that everything made under the grant carries.")
@@ -109,7 +110,7 @@ def create(body: GrantIn) -> GrantOut:
         id=grant_id,
         created_at=unix_seconds(now),
         expires_at=unix_seconds(now + timedelta(seconds=body.valid_seconds)),
-        purpose=grant.purpose,  # type: ignore[arg-type] - the fourth is for the gateway itself
+        purpose=cast(GrantedPurpose, grant.purpose),  # the fourth is for the gateway itself
         metadata_key=METADATA_KEY,
         grant=GrantSigner(gateway.keys.grant).sign(grant, valid_s=body.valid_seconds),
         mark=grant.mark or None,
@@ -122,7 +123,7 @@ def _to_enroll(session: Session, tenant: str, body: GrantIn) -> Grant:
     subject: Subject = "voice" if body.voice_consent is not None else "face"
     _require("voices" if subject == "voice" else "faces")
     field, given = f"{subject}_consent", body.voice_consent or body.face_consent
-    use = "speech" if subject == "voice" else "swap"
+    use = USE_OF_SUBJECT[subject]
     consent = require_live_consent(session, tenant, given, subject=subject, use=use, field=field)
     return Grant("enroll", tenant, (consent.id,))
 

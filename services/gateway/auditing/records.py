@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import g, has_request_context, request
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
@@ -22,6 +22,10 @@ def note(**details: Any) -> bool:
 
     Whether there is such an entry: False outside of requests, where `record_event` is for that.
     """
+    if "flask" not in sys.modules:  # a worker, which has no requests and needs no web framework
+        return False
+    from flask import g, has_request_context, request
+
     if not has_request_context() or "principal" not in g or request.method in _READING:
         return False
     g.audit_details = {**g.get("audit_details", {}), **details}
@@ -36,6 +40,8 @@ def note_grant(grant: Grant) -> None:
     kind = {"purpose": grant.purpose, "likenesses": list(grant.likenesses), "mark": grant.mark}
     if not note():
         return
+    from flask import g
+
     grants: list[dict[str, Any]] = g.audit_details.setdefault("grants", [])
     for issued in grants:
         if all(issued[name] == value for name, value in kind.items()):

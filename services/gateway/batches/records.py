@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.gateway.db import Job
 from services.gateway.jobs import JobKind, QueueOptions, queue_job
+from services.gateway.jobs.marks import draw_marks
 from services.gateway.jobs.records import QUEUED, new_job
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def queue_batch(
         batch.progress = {"phase": "waiting", "done": 0, "total": len(items), "failed": 0}
         for first in range(0, len(items), BLOCK):
             block = items[first : first + BLOCK]
-            session.add_all(_item(batch, item, first + number) for number, item in enumerate(block))
+            jobs = [_item(batch, item, first + number) for number, item in enumerate(block)]
+            draw_marks(session, jobs)
+            session.add_all(jobs)
             session.flush()
     return batch
 

@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Final, cast
 
-from sqlalchemy import Table, insert, update
+from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
 from services.gateway.db import Job, Mark
 from services.gateway.db.models import utc_now
 
 LARGEST: Final = 2**32 - 1
-_INSERT: Final = insert(cast(Table, Mark.__table__))  # the unit of work costs more than the row
+_TABLE: Final = cast(Table, Mark.__table__)
+_INSERT: Final = insert(_TABLE)  # the unit of work costs more than the row
 
 
-def draw_mark(session: Session, job: Job) -> None:
-    """Gives a new job its number. The row stays when the job is deleted: the output may be anywhere by then."""
-    job.mark = new_mark(session, tenant=job.tenant, job_id=job.id, consent_id=job.consent_id, kind=job.kind)
+def draw_marks(session: Session, jobs: Sequence[Job]) -> None:
+    """Gives new jobs their numbers, at most a thousand at once.
+
+    The rows stay when the jobs are deleted: the outputs may be anywhere by then.
+    """
+    for job, number in zip(jobs, _unused(session, len(jobs)), strict=True):
+        job.mark = number
+    session.execute(_INSERT, [_row(job.mark, job.tenant, job.id, job.consent_id, job.kind) for job in jobs])
 
 
 def new_mark(session: Session, *, tenant: str, job_id: str, consent_id: str, kind: str) -> int:
-    """A number from 1 to 2**32 - 1 that no output has, and its row. It tells nothing: only this table does."""
-    number = 1 + secrets.randbelow(LARGEST)
-    while session.get(Mark, number) is not None:
-        number = 1 + secrets.randbelow(LARGEST)
-    row = {"number": number, "tenant": tenant, "job_id": job_id, "consent_id": consent_id, "kind": kind}
-    session.execute(_INSERT, row | {"created_at": utc_now()})
+    """A number of its own for what is no job."""
+    (number,) = _unused(session, 1)
+    session.execute(_INSERT, _row(number, tenant, job_id, consent_id, kind))
     return number
 
 
 def note_release(session: Session, job_id: str, *, sha256: str, media_id: str | None = None) -> None:
     """Remembers which file went out under a job's number."""
     session.execute(update(Mark).where(Mark.job_id == job_id).values(sha256=sha256, media_id=media_id))
+
+
+def _unused(session: Session, count: int) -> list[int]:
+    """Numbers from 1 to 2**32 - 1 that no output has. They tell nothing: only the table does."""
+    numbers: set[int] = set()
+    while len(numbers) < count:
+        drawn = {1 + secrets.randbelow(LARGEST) for _ in range(count - len(numbers))}
+        numbers |= drawn - set(session.scalars(select(Mark.number).where(Mark.number.in_(drawn))))
+    return list(numbers)
+
+
+def _row(number: int | None, tenant: str, job_id: str, consent_id: str, kind: str) -> dict[str, object]:
+    return {
+        "number": number,
+        "tenant": tenant,
+        "job_id": job_id,
+        "consent_id": consent_id,
+        "kind": kind,
+        "created_at": utc_now(),
+    }

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from services.common.errors import LikenessError
 from services.gateway.db import Database, Job, Tenant
 from services.gateway.db.models import utc_now
-from services.gateway.jobs.marks import draw_mark
+from services.gateway.jobs.marks import draw_marks
 from services.gateway.jobs.records import PLAIN, QUEUED, JobKind, QueueOptions, add_event, later, new_job
 from services.gateway.jobs.serializer import JsonSerializer
 from services.gateway.settings import GatewaySettings
@@ -152,7 +152,7 @@ def queue_job(
     if options.batch_id is None:
         job.workflow_id = f"{job.id}-1"
     if kind != "batch":
-        draw_mark(session, job)
+        draw_marks(session, [job])
     session.add(job)
     session.flush()
     if options.batch_id is None:

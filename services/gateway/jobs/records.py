@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
 from services.common.tracing import traceparent_var
+from services.gateway.auditing import record_end
 from services.gateway.db import Database, Job, JobEvent
 from services.gateway.db.models import utc_now
 from services.gateway.ids import new_id
 from services.gateway.jobs.job_metrics import observe_end
-from services.gateway.jobs.marks import draw_mark
+from services.gateway.jobs.marks import draw_marks, note_release
 from services.gateway.webhooks.outbox import enqueue_webhook
 
 JobKind = Literal["speech", "swap", "live", "batch"]
@@ -120,7 +121,7 @@ def start_job(
         deadline_at=options.deadline_at,
         webhook_url=options.webhook_url,
     )
-    draw_mark(session, job)
+    draw_marks(session, [job])
     session.add(job)
     session.flush()
     add_event(session, job.id, "state", {"status": RUNNING})
@@ -151,12 +152,16 @@ def end_job(
     error: LikenessError | None = None,
     media_id: str | None = None,
     target_media_id: str | None = None,
+    sha256: str | None = None,
 ) -> bool:
-    """Writes how a job ended. One that has ended keeps its first end; whether this was it."""
+    """Writes how a job ended. One that has ended keeps its first end; whether this was it.
+
+    Args:
+        sha256: of the file that is released.
+    """
+    targets = {"media_id": media_id, "target_media_id": target_media_id}
     with database.session() as session:
-        return end_job_in(
-            session, job_id, state, figures=figures, error=error, media_id=media_id, target_media_id=target_media_id
-        )
+        return end_job_in(session, job_id, state, figures=figures, error=error, sha256=sha256, **targets)
 
 
 def end_job_in(
@@ -167,6 +172,7 @@ def end_job_in(
     figures: dict[str, Any],
     error: LikenessError | None = None,
     workflow_id: str | None = None,
+    sha256: str | None = None,
     **values: Any,
 ) -> bool:
     """The same in the caller's transaction, to be committed together with what it says.
@@ -175,6 +181,7 @@ def end_job_in(
 
     Args:
         workflow_id: the end counts only while this execution is the job's.
+        sha256: of the file that is released.
         values: further columns of the record.
     """
     conditions: list[ColumnElement[bool]] = [Job.id == job_id, Job.state.in_(UNFINISHED)]
@@ -185,6 +192,8 @@ def end_job_in(
     if not _changed(session.execute(ending)):  # the record is read anew below
         return False
     add_event(session, job_id, "state", {"status": state, "error": describe_error(error)})
+    if sha256 is not None:
+        note_release(session, job_id, sha256=sha256, media_id=values.get("media_id"))
     if state != "succeeded":
         session.execute(  # of a batch: what it has not come to is not done
             update(Job)
@@ -197,6 +206,8 @@ def end_job_in(
         observe_end(job)
     if job is not None and job.webhook_url is not None:
         enqueue_webhook(session, job)
+    if job is not None:
+        record_end(session, job, error, sha256)
     return True
 
 

@@ -70,6 +70,7 @@ def publish_result(
             figures=figures,
             workflow_id=execution.workflow_id,
             media_id=media.id,
+            sha256=media.sha256,
             **values,
         )
         if ended:
