@@ -28,8 +28,9 @@ CHUNK_S: Final = 0.1  # the recogniser keeps Python's lock while it works on one
 LEVEL: Final = 0.7  # peak of what it hears
 # Wider than pocketsphinx's defaults, with which a right phrase was lost now and then.
 BEAMS: Final = {"beam": 1e-60, "pbeam": 1e-60, "wbeam": 1e-40}
-NEGATED: Final = "not-allow"  # instead of "allow"
-NEGATED_SOUNDS: Final = ("D UW N AA T AH L AW", "D OW N T AH L AW")
+NEGATIONS: Final = ("not", "don't", "do", "cannot", "can't", "won't", "will")  # between "I" and "allow"
+# Sounds that are no words may lie between words, but not so cheaply that a "not" passes for one.
+FILLER_PROBABILITY: Final = 1e-30
 # What a name may sound like, roughly: with all 39 phones it takes five times as long, and hears no better.
 SOUNDS: Final = ("AA", "AH", "EH", "IY", "UW", "S", "SH", "T", "K", "N", "L", "M")
 
@@ -71,11 +72,9 @@ def listen(samples: FloatArray, phrase: Phrase) -> Heard:
     """Hears 16 kHz mono samples (n,) as that phrase; takes about 0.15 s per second on one core."""
     from pocketsphinx import Decoder
 
-    decoder = Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL", lm=None, **BEAMS)
+    decoder = Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL", lm=None, fillprob=FILLER_PROBABILITY, **BEAMS)
     for sound in SOUNDS:
-        decoder.add_word(f"+{sound}+", sound, False)
-    decoder.add_word(NEGATED, NEGATED_SOUNDS[0], False)
-    decoder.add_word(f"{NEGATED}(2)", NEGATED_SOUNDS[1], True)
+        decoder.add_word(f"+{sound}+", sound, sound == SOUNDS[-1])
     steps = _steps(phrase)
     decoder.add_fsg("phrase", decoder.create_fsg("phrase", 0, len(steps), _transitions(steps)))
     decoder.activate_search("phrase")
@@ -91,17 +90,16 @@ def listen(samples: FloatArray, phrase: Phrase) -> Heard:
         for segment in decoder.seg()
         if segment.word[0] not in "<[+("
     )
-    fixed = len(OPENING) + len(phrase.statement_words) + len(BEFORE_WORDS)
+    said = set(phrase.statement_words)  # whose own negations, as in a protection, turn nothing around
+    negations = sum(item.word in NEGATIONS and item.word not in said for item in spoken)
+    fixed = len(OPENING) + len(phrase.statement_words) + len(BEFORE_WORDS) + negations
     drawn = tuple(item.word for item in spoken[fixed:])
-    complete = len(drawn) == len(phrase.words)
-    return Heard(complete, any(item.word == NEGATED for item in spoken), drawn, spoken)
+    return Heard(len(drawn) == len(phrase.words), negations > 0, drawn, spoken)
 
 
 def _steps(phrase: Phrase) -> list[tuple[str, ...]]:
     """What may be said one after another."""
-    statement = [(word, NEGATED) if word == "allow" else (word,) for word in phrase.statement_words]
-    if phrase.statement != "consent":  # its own statement is the negation
-        statement = [(word,) for word in phrase.statement_words]
+    statement = [(word,) for word in phrase.statement_words]
     drawn = [(word, *_rivals(word, phrase)) for word in phrase.words]
     return [*((word,) for word in OPENING), (), *statement, *((word,) for word in BEFORE_WORDS), *drawn]
 
@@ -118,6 +116,11 @@ def _transitions(steps: list[tuple[str, ...]]) -> list[tuple[int, int, float, st
     for state, words in enumerate(steps):
         if words:
             found += [(state, state + 1, 1 / len(words), word) for word in words]
+            if words == ("allow",) and steps[state - 1] == ("i",):  # a way round by any of the negations
+                negated = len(steps) + 1
+                found += [(state, negated, 1.0, word) for word in NEGATIONS]
+                found += [(negated, negated, 1.0, word) for word in NEGATIONS]
+                found.append((negated, state + 1, 1.0, "allow"))
         else:  # the name: one sound and more
             found += [(state, state + 1, 0.5 / len(SOUNDS), f"+{sound}+") for sound in SOUNDS]
             found += [(state, state, 0.5 / len(SOUNDS), f"+{sound}+") for sound in SOUNDS]
