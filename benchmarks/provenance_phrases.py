@@ -30,6 +30,7 @@ from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.corpus import Recording, read_manifest
 from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
+from services.gateway.consents.fingerprint import MIN_AGREEING, agreement, fingerprint, is_same
 from services.gateway.consents.listening import listen
 from services.gateway.consents.phrase import Phrase
 from services.gateway.consents.spoken import MIN_RIGHT, SAME_SPEAKER
@@ -40,6 +41,7 @@ CONSENT_S: Final = 12.0
 SAMPLE_S: Final = 10.0
 THRESHOLDS: Final = (0.7, 0.75, 0.8, 0.85)
 SEED: Final = 7
+REPLAYED_S: Final = 3
 
 
 def disturbed(samples: FloatArray) -> dict[str, FloatArray]:
@@ -154,9 +156,52 @@ def speakers(speech_dir: Path) -> dict[str, Any]:
     }
 
 
+def copies(samples: FloatArray, drawn: random.Random) -> dict[str, FloatArray]:
+    """What somebody may do to a recording before sending it again."""
+    start = drawn.randrange(max(samples.size - REPLAYED_S * SAMPLE_RATE_HZ, 1))
+    return {
+        **disturbed(samples),
+        "mp3": decode_audio(encode_audio(samples, "mp3")).samples,
+        "aac": decode_audio(encode_audio(samples, "aac")).samples,
+        "quieter_14_db": samples * np.float32(0.2),
+        "three_seconds": samples[start : start + REPLAYED_S * SAMPLE_RATE_HZ],
+        "one_percent_faster": _faster(samples, 1.01),
+        "three_percent_faster": _faster(samples, 1.03),
+    }
+
+
+def _faster(samples: FloatArray, speed: float) -> FloatArray:
+    return np.interp(np.arange(0, samples.size - 1, speed), np.arange(samples.size), samples).astype(np.float32)
+
+
+def replays(speech_dir: Path, count: int) -> dict[str, Any]:
+    """Share of copies that are found, and how near unrelated recordings of other texts come to that."""
+    drawn = random.Random(SEED)
+    long_enough = [found for found in read_manifest(speech_dir) if found.seconds >= REPLAYED_S + 2]
+    recordings = [read_audio(found.path) for found in drawn.sample(long_enough, count)]
+    kept = [fingerprint(samples) for samples in recordings]
+    found: dict[str, list[bool]] = {}
+    for samples, original in zip(recordings, kept, strict=True):
+        for name, copy in copies(samples, drawn).items():
+            found.setdefault(name, []).append(is_same(*agreement(fingerprint(copy), original.rows())))
+    unrelated = [agreement(one, other.rows())[0] for one in kept for other in kept if one is not other]
+    return {
+        "recordings": count,
+        "found_share": {name: round(float(np.mean(values)), 4) for name, values in found.items()},
+        "unrelated_pairs": len(unrelated),
+        "unrelated_most_agreeing": max(unrelated),
+        "needed_agreeing": MIN_AGREEING,
+    }
+
+
 def measure(speech_dir: Path, count: int = 40) -> dict[str, Any]:
     """What docs/architecture/06-consent.md tells."""
-    return {"words": phrases(speech_dir, count), "speakers": speakers(speech_dir), "min_right": MIN_RIGHT}
+    return {
+        "words": phrases(speech_dir, count),
+        "min_right": MIN_RIGHT,
+        "speakers": speakers(speech_dir),
+        "replays": replays(speech_dir, count),
+    }
 
 
 def main() -> int:
