@@ -2,20 +2,22 @@
 
 | file | what it is | who needs it |
 |---|---|---|
-| `mark.key` | 32 bytes as hex: where the invisible marks lie | gateway, worker, faceswap |
+| `mark.key` | 32 bytes as hex: where the invisible marks lie | gateway, worker, vocoder, faceswap |
 | `templates.key` | 32 bytes as hex: AES-256-GCM, for biometric templates at rest | gateway, worker |
 | `grant.pem` | Ed25519 private key: signs grants | gateway, worker |
 | `grants/*.pem` | public keys, or certificates with them, whose grants stages take | stages |
 | `receipts.pem` | Ed25519 private key: signs consent receipts and audit anchors | gateway, worker |
 | `c2pa.pem` | private key and certificates of who signs C2PA manifests | gateway, worker |
 
-Keys are PEM (PKCS #8, SubjectPublicKeyInfo, X.509). Whoever lacks a file that it needs refuses to start.
+`python -m services.common.keys FOLDER` makes what is absent. Keys are PEM (PKCS #8, SubjectPublicKeyInfo, X.509).
+Whoever lacks a file that it needs refuses to start; only `c2pa.pem` may be absent.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,16 +82,23 @@ def make_keys(folder: Path) -> list[str]:
 def load_keys(folder: Path) -> Keys:
     """All that gateway and worker need.
 
+    Without `c2pa.pem` a development certificate follows from the key of receipts.
+
     Raises:
-        KeysError: a file is missing or unreadable.
+        KeysError: another file is missing, or one is unreadable.
     """
     return Keys(
         mark=load_secret(folder / MARK),
         templates=load_secret(folder / TEMPLATES),
         grant=load_private_key(folder / GRANT),
         receipts=load_private_key(folder / RECEIPTS),
-        c2pa=_read(folder / C2PA),
+        c2pa=_read(folder / C2PA) if (folder / C2PA).exists() else _derived_certificate(folder),
     )
+
+
+def _derived_certificate(folder: Path) -> bytes:
+    """A development certificate that is the same in every process with these keys."""
+    return make_development_certificate(load_private_key(folder / RECEIPTS).private_bytes_raw())
 
 
 def load_secret(path: Path) -> bytes:
@@ -175,3 +184,8 @@ def _write_once(path: Path, content: bytes) -> bool:
     finally:
         draft.unlink()
     return True
+
+
+if __name__ == "__main__":
+    for name in make_keys(Path(sys.argv[1])):
+        print(f"made {sys.argv[1]}/{name}")

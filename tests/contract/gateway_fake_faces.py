@@ -270,9 +270,8 @@ def animated_webp(pictures: int = 5, brightness: int = 120) -> bytes:
     from PIL import Image
 
     texture = np.random.default_rng(0).normal(brightness, 12, (192, 256, 1)).clip(0, 240)
-    made = [
-        Image.fromarray(np.broadcast_to(texture + number, (192, 256, 3)).astype("u1")) for number in range(pictures)
-    ]
+    pixels = [np.broadcast_to(texture + number, (192, 256, 3)).astype("u1") for number in range(pictures)]
+    made = [Image.fromarray(picture) for picture in pixels]
     buffer = io.BytesIO()
     made[0].save(buffer, "WEBP", save_all=True, append_images=made[1:], duration=100, lossless=True)
     return buffer.getvalue()

@@ -125,6 +125,8 @@ capabilities:
 {{- define "likeness.gatewayEnv" -}}
 - name: LIKENESS_DATA_DIR
   value: /data
+- name: LIKENESS_KEYS_DIR
+  value: /etc/likeness/keys
 {{- range include "likeness.stages" . | fromYamlArray }}
 - name: LIKENESS_{{ upper .component }}_TARGET
   value: dns:///{{ include "likeness.fullname" $ }}-{{ .component }}.{{ $.Release.Namespace }}.svc.{{ $.Values.clusterDomain }}:{{ .port }}

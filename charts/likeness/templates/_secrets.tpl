@@ -45,6 +45,39 @@ data:
 {{- ternary .Values.database.external.key "url" (eq .Values.database.mode "external") -}}
 {{- end }}
 
+{{- define "likeness.keysSecret" -}}
+{{- default (printf "%s-keys" (include "likeness.fullname" .)) .Values.keys.existingSecret -}}
+{{- end }}
+
+{{/* The keys as gateway and workers see them, all, and as a stage does. Both are mounted where LIKENESS_KEYS_DIR says. */}}
+{{- define "likeness.keysVolume" -}}
+- name: keys
+  secret:
+    secretName: {{ include "likeness.keysSecret" . }}
+    defaultMode: 0440
+{{- end }}
+
+{{/* What a stage needs of the keys: whose grants it takes and, where it makes something, what it marks it with. */}}
+{{- define "likeness.stageKeysVolume" -}}
+- name: keys
+  secret:
+    secretName: {{ include "likeness.keysSecret" .root }}
+    defaultMode: 0440
+    items:
+      {{- range $number, $key := .root.Values.keys.trusted }}
+      - {key: {{ $key }}, path: grants/{{ $number }}.pem}
+      {{- end }}
+      {{- if .marks }}
+      - {key: mark.key, path: mark.key}
+      {{- end }}
+{{- end }}
+
+{{- define "likeness.keysMount" -}}
+- name: keys
+  mountPath: /etc/likeness/keys
+  readOnly: true
+{{- end }}
+
 {{- define "likeness.apiKeySecret" -}}
 {{- default (printf "%s-api-key" (include "likeness.fullname" .)) .Values.gateway.apiKey.existingSecret -}}
 {{- end }}

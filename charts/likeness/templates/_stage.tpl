@@ -1,6 +1,6 @@
 {{/*
 One model stage: ServiceAccount, PodDisruptionBudget, Deployment, headless Service, NetworkPolicy, PodMonitor and, when
-asked for, an autoscaler. Takes root, component, port, metricsPort, usesStore, healthService (the gRPC service whose
+asked for, an autoscaler. Takes root, component, port, metricsPort, usesStore, marks (whether it makes what is marked), healthService (the gRPC service whose
 health says that the model is warm).
 */}}
 {{- define "likeness.stage" -}}
@@ -92,6 +92,8 @@ spec:
               value: {{ .metricsPort | quote }}
             - name: LIKENESS_DATA_DIR
               value: /tmp/likeness
+            - name: LIKENESS_KEYS_DIR
+              value: /etc/likeness/keys
             {{- if .usesStore }}
             {{- include "likeness.storeEnv" .root | nindent 12 }}
             {{- end }}
@@ -119,6 +121,7 @@ spec:
           volumeMounts:
             - name: tmp
               mountPath: /tmp
+            {{- include "likeness.keysMount" . | nindent 12 }}
             {{- with $values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -126,6 +129,7 @@ spec:
         - name: tmp
           emptyDir:
             sizeLimit: {{ $values.tmpSizeLimit }}
+        {{- include "likeness.stageKeysVolume" . | nindent 8 }}
         {{- with $values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

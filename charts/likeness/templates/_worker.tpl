@@ -42,4 +42,5 @@
       mountPath: /tmp
     - name: data
       mountPath: /data
+    {{- include "likeness.keysMount" . | nindent 4 }}
 {{- end }}
