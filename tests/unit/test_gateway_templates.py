@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 
 import numpy as np
 import pytest
@@ -40,7 +39,7 @@ def test_any_bit_that_changes_is_noticed(position: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "context"), [(KEY, "cons_2 face"), (KEY, "cons_1 voice"), (os.urandom(32), "cons_1 face")]
+    ("key", "context"), [(KEY, "cons_2 face"), (KEY, "cons_1 voice"), (bytes(reversed(KEY)), "cons_1 face")]
 )
 def test_another_record_or_key_does_not_open_it(key: bytes, context: str) -> None:
     with pytest.raises(LikenessError) as caught:
