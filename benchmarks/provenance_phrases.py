@@ -171,7 +171,8 @@ def copies(samples: FloatArray, drawn: random.Random) -> dict[str, FloatArray]:
 
 
 def _faster(samples: FloatArray, speed: float) -> FloatArray:
-    return np.interp(np.arange(0, samples.size - 1, speed), np.arange(samples.size), samples).astype(np.float32)
+    places = np.arange(0, samples.size - 1, speed)
+    return np.asarray(np.interp(places, np.arange(samples.size), samples), np.float32)
 
 
 def replays(speech_dir: Path, count: int) -> dict[str, Any]:

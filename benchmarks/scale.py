@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from benchmarks.machine import describe_machine
 from benchmarks.scale_fleet import Fleet, Replica
