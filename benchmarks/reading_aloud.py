@@ -1,10 +1,12 @@
 """Somebody who reads a text aloud: the project's synthesizer with its draft vocoder, in this process, unmarked.
 
-Stands for a person where none is at hand. `python -m benchmarks.reading_aloud TEXT FILE.wav`
+Stands for a person where none is at hand. `python -m benchmarks.reading_aloud TEXT FILE.wav` reads a little otherwise
+each time, as a person does: what is read in the same way again is a replay.
 """
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -52,9 +54,16 @@ def _persona() -> SpeakerProfile:
     return profile_of(persona()[0].material)
 
 
-def read_aloud(text: str, speaker: SpeakerProfile | None = None, *, seed: int = 0, speed: float = 1.0) -> FloatArray:
+def read_aloud(
+    text: str,
+    speaker: SpeakerProfile | None = None,
+    *,
+    seed: int = 0,
+    speed: float = 1.0,
+    pitch_shift_semitones: float = 0.0,
+) -> FloatArray:
     """16 kHz mono samples (n,), by default in the voice of the demo's persona."""
-    options = SpeechOptions(seed=seed, speed=speed)
+    options = SpeechOptions(seed=seed, speed=speed, pitch_shift_semitones=pitch_shift_semitones)
     chunks = [chunk.frames for chunk in _synthesizer().synthesize(text, speaker or _persona(), options)]
     return np.asarray(DraftEngine().synthesize(np.concatenate(chunks), seed), np.float32)
 
@@ -63,7 +72,9 @@ def main() -> int:
     if len(sys.argv) != 3:
         print(__doc__, file=sys.stderr)
         return 2
-    Path(sys.argv[2]).write_bytes(encode_audio(read_aloud(sys.argv[1]), "wav"))
+    manner = {"speed": random.uniform(0.92, 1.08), "pitch_shift_semitones": random.uniform(-1.5, 1.5)}
+    samples = read_aloud(sys.argv[1], seed=random.getrandbits(32), **manner)
+    Path(sys.argv[2]).write_bytes(encode_audio(samples, "wav"))
     return 0
 
 

@@ -60,6 +60,7 @@ class Grant:
         likenesses: ids of voices or faces; of those to be, the ids of their consents.
         templates: SHA-256 of each template that may be used, see `voice_template` and `file_template`.
         mark: the number that everything made under it carries, 1 to 2**32 - 1; 0 where nothing is made.
+        label: ASCII text that every picture made under it shows; empty for none.
     """
 
     purpose: Purpose
@@ -67,6 +68,7 @@ class Grant:
     likenesses: tuple[str, ...] = ()
     templates: frozenset[str] = frozenset()
     mark: int = 0
+    label: str = ""
 
     def require_template(self, template: str, *, field: str) -> None:
         """Raises LikenessError GRANT_MISMATCH unless the grant names that template."""
@@ -95,6 +97,7 @@ class GrantSigner:
             "likenesses": list(grant.likenesses),
             "templates": sorted(grant.templates),
             "mark": grant.mark,
+            "label": grant.label,
         }
         return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
 
@@ -133,7 +136,14 @@ class GrantVerifier:
         mark = int(claims.get("mark", 0))
         if (purpose in MARKED) != (0 < mark < 1 << 32):
             raise LikenessError("GRANT_INVALID", f"A grant for {purpose} without the number of its mark.")
-        return Grant(purpose, claims["tenant"], tuple(claims["likenesses"]), frozenset(claims["templates"]), mark)
+        return Grant(
+            purpose,
+            claims["tenant"],
+            tuple(claims["likenesses"]),
+            frozenset(claims["templates"]),
+            mark,
+            str(claims.get("label", "")),
+        )
 
     def _verified(self, token: str) -> dict[str, Any]:
         try:
@@ -189,6 +199,12 @@ def granted_mark() -> int:
     """
     grant = _current.get()
     return 0 if grant is None else grant.mark
+
+
+def granted_label() -> str:
+    """What every picture of the request at hand must show; empty for nothing. Raises LookupError as `granted_mark`."""
+    grant = _current.get()
+    return "" if grant is None else grant.label
 
 
 def voice_template(embedding: FloatArray | Sequence[float]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from likeness.v1 import faceswap_pb2
 from services.common.deadlines import Deadline, current_deadline
 from services.common.errors import LikenessError
+from services.common.grants import granted_label
 from services.faceswap import stage_metrics
 from services.faceswap.detector import Picture
 from services.faceswap.live import FrameSwapper, LiveAnswer, LiveSwap
@@ -61,7 +62,7 @@ class LiveCall:
         self._reader = reader
         self._limits = limits
         self._draining = draining
-        self._marks = LiveMarks(marks.marker())
+        self._marks = LiveMarks(marks.marker(), granted_label())
         self._call_deadline = current_deadline()
         self._stream_deadline = Deadline.after(limits.max_s)
         self._setup: Future[faceswap_pb2.LiveSetup] = Future()

@@ -7,12 +7,13 @@ from typing import Final
 import numpy as np
 
 from services.common.errors import LikenessError
-from services.common.grants import granted_mark
+from services.common.grants import granted_label, granted_mark
 from services.common.keys import MARK, KeysError, load_secret
 from services.common.marking.frame_marker import FrameMarker
 from services.common.marking.picture import mark_picture
 from services.common.settings import StageSettings
 from services.faceswap.detector import Picture
+from services.faceswap.label import draw_label
 
 CHECK_EVERY_FRAMES: Final = 30  # of a live stream
 
@@ -60,21 +61,27 @@ class Marks:
         marker = self.marker()
         if marker is None:
             return picture
+        if label := granted_label():
+            picture = np.array(picture)
+            draw_label(picture, label)
         marked = mark_picture(np.ascontiguousarray(picture[:, :, ::-1]), marker.key, marker.number)
         return np.ascontiguousarray(marked[:, :, ::-1])
 
 
 class LiveMarks:
-    """Marks the frames of one live stream and looks now and then whether the mark is there."""
+    """Labels and marks the frames of one live stream, and looks now and then whether the mark is there."""
 
-    def __init__(self, marker: FrameMarker | None) -> None:
+    def __init__(self, marker: FrameMarker | None, label: str) -> None:
         self._marker = marker
+        self._label = label
         self._marked = 0
 
     def mark(self, picture: Picture) -> None:
         """Marks a frame in BGR (H, W, 3), in place. Raises LikenessError MARK_FAILED when it then holds no mark."""
         if self._marker is None:
             return
+        if self._label:
+            draw_label(picture, self._label)
         self._marker.mark_bgr(picture)
         if self._marked % CHECK_EVERY_FRAMES == 0 and not self._marker.is_in_bgr(picture):
             detail = "The frame's mark cannot be found again, so the stream ends; frames may be too small or too dark."

@@ -22,6 +22,7 @@ from services.common.film import FilmCoding, FilmInfo, SegmentWriter, probe_film
 from services.common.film.frames import FilmFrame
 from services.common.marking.frame_marker import FrameMarker
 from services.faceswap.face_engine import Look
+from services.faceswap.label import draw_label
 from services.faceswap.pipeline import Pipeline
 from services.faceswap.planes import PlanesCanvas
 from services.faceswap.selection import Person
@@ -63,6 +64,7 @@ def swap_segment(
     coding: FilmCoding | None = None,
     info: FilmInfo | None = None,
     marker: FrameMarker | None = None,
+    label: str = "",
     measure: bool = False,
     encoder_threads: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -76,6 +78,7 @@ def swap_segment(
         start_pts, end_pts: in the film's time base; both 0 mean the whole film.
         info: what `probe_film` says of the film, where it is known already.
         marker: marks every picture, with faces or without; None leaves them unmarked.
+        label: ASCII text that every picture shows; empty for none.
         measure: whether the recogniser judges each track once.
         on_progress: called in this thread, about twice a second and at the end, with pictures done and in all.
         is_cancelled: asked several times a second.
@@ -101,7 +104,7 @@ def swap_segment(
     try:
         with SegmentWriter(Path(name), info, coding, threads=encoder_threads) as writer:
             pipeline = Pipeline(frames, writer.write, is_cancelled)
-            work = _Work(swapper, people, look, info, int(wanted[0]), marker)
+            work = _Work(swapper, people, look, info, int(wanted[0]), marker, label)
             reported_s = time.monotonic()
             with pipeline:
                 for frame in pipeline.frames():
@@ -144,11 +147,13 @@ class _Work:
         info: FilmInfo,
         first_pts: int,
         marker: FrameMarker | None,
+        label: str,
     ) -> None:
         self._sequence = SequenceSwapper(swapper, people, look)
         self._info = info
         self._first_pts = first_pts
         self._marker = marker
+        self._label = label
         self.log = TrackLog(swapper, people)
         self.done = 0
         self.seconds = 0.0
@@ -161,6 +166,8 @@ class _Work:
         faces, _ = self._sequence.swap_canvas(PlanesCanvas(frame), self._info.time_s(frame.pts), paint=paint)
         if wanted:
             self.log.add(frame.pts, faces)
+            if self._label:
+                draw_label(frame.luma, self._label)
             if self._marker is not None:
                 self._marker.mark_luma(frame.luma, full_range=frame.colour.full_range)
             self.done += 1

@@ -17,6 +17,7 @@ from services.common.deadlines import current_deadline
 from services.common.errors import LikenessError
 from services.common.film import SEGMENT_CONTENT_TYPE, FilmCoding, FilmInfo, probe_film
 from services.common.film.writer import Codec
+from services.common.grants import granted_label
 from services.common.store import ObjectStore, check_key, fetch_reference, media_reference
 from services.faceswap import stage_metrics
 from services.faceswap.face_engine import Look
@@ -51,6 +52,7 @@ class SegmentCall:
         self._store = store
         self._infos = infos
         self._marker = marks.marker()
+        self._label = granted_label()
         self._deadline = current_deadline()
         self._leaving = threading.Event()
         self._events: queue.SimpleQueue[tuple[int, int] | SegmentResult | BaseException] = queue.SimpleQueue()
@@ -117,6 +119,7 @@ class SegmentCall:
                     coding=coding,
                     info=info,
                     marker=self._marker,
+                    label=self._label,
                     measure=not request.options.skip_distances,
                     on_progress=lambda done, total: self._events.put((done, total)),
                     is_cancelled=self._leaving.is_set,

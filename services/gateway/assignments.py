@@ -12,6 +12,7 @@ from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.common.grants import Grant
 from services.gateway.consent import require_live_consent
+from services.gateway.consents.policy import Policy
 from services.gateway.context import Gateway
 from services.gateway.db import Face, Media, find, find_named
 from services.gateway.ids import new_id
@@ -143,10 +144,12 @@ def swap_grant(
     assignments: Sequence[Assignment],
     messages: Sequence[faceswap_pb2.FaceAssignment],
     mark: int | None,
+    policy: Policy,
 ) -> Grant:
     """For putting these people's faces onto others, and nobody else's, in pictures that carry the mark."""
     templates = frozenset(source.media.sha256 for message in messages for source in message.sources)
-    return Grant("swap", tenant, tuple(assignment.face for assignment in assignments), templates, mark or 0)
+    faces = tuple(assignment.face for assignment in assignments)
+    return Grant("swap", tenant, faces, templates, mark or 0, policy.visible_label or "")
 
 
 def forget_references(gateway: Gateway, tenant: str, assignments: Sequence[Assignment]) -> None:

@@ -178,7 +178,7 @@ def _attempt(
         # Of this attempt alone: a replica that was given up may still write to its own.
         destination=types_pb2.MediaReference(bucket=gateway.store.bucket, key=key),
     )
-    grant = swap_grant(task.tenant, task.assignments, people, task.mark)
+    grant = swap_grant(task.tenant, task.assignments, people, task.mark, gateway.policy)
     call = execution.call(gateway.settings.segment_deadline_s, grant=grant)
     running = gateway.stages.swap_segment(request, call)
     has_begun = False

@@ -131,7 +131,8 @@ def run_live(
             figures.counts[str(header.outcome)] += 1
             send(pack_frame(header, encoded))
 
-    call = Call.within(MAX_SESSION_S, request_id, swap_grant(tenant, order.assignments, setup.assignments, order.mark))
+    grant = swap_grant(tenant, order.assignments, setup.assignments, order.mark, gateway.policy)
+    call = Call.within(MAX_SESSION_S, request_id, grant)
     running = gateway.stages.swap_live(slot.requests(setup), call)
     answers = threading.Thread(
         target=_hand_on, args=(gateway, running, answer, figures, halt), name="live-answers", daemon=True

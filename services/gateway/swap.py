@@ -154,7 +154,7 @@ def call_swap(
             options=painting.message(picture_format),
             destination=destination,
         )
-        call = call.granting(swap_grant(tenant, assignments, people, mark))
+        call = call.granting(swap_grant(tenant, assignments, people, mark, gateway.policy))
         response = gateway.stages.swap_picture(request, call, halt)
         return picture_bytes(gateway, response.result), response
 

@@ -21,6 +21,7 @@ from likeness.v1 import types_pb2, vocoder_pb2, vocoder_pb2_grpc
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES, SAMPLE_RATE_HZ
 from services.common.client import raise_from_rpc
 from services.common.errors import LikenessError
+from services.common.grants import use_grant
 from services.common.models import ModelEntry, describe_file, register_model
 from services.common.server import StageServer
 from services.common.wire import frames_to_wire, samples_from_s16
@@ -126,12 +127,12 @@ def test_the_default_engine_is_a_setting(stage: Any) -> None:
 
 def test_a_default_engine_without_weights_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(LikenessError, match="default") as caught:
-        VocoderServicer(VocoderSettings(models_dir=tmp_path, vocoder_engine="wavenet")).load()
+        VocoderServicer(VocoderSettings(grants="off", models_dir=tmp_path, vocoder_engine="wavenet")).load()
     assert caught.value.reason == "MODEL_INVALID"
-    draft_only = VocoderServicer(VocoderSettings(models_dir=tmp_path))
+    draft_only = VocoderServicer(VocoderSettings(grants="off", models_dir=tmp_path))
     draft_only.load()
     call = draft_only.SynthesizeWaveform(requests(some_frames(3), engine="wavenet"), None)
-    with pytest.raises(LikenessError, match="draft"):
+    with use_grant(None), pytest.raises(LikenessError, match="draft"):
         next(iter(call))
 
 

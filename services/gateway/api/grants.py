@@ -78,7 +78,7 @@ class GrantOut(BaseModel):
     description="For callers of plain gRPC. What the stage makes carries the grant's mark, as all outputs do.",
     operation_id="create_grant",
 )
-@fails_with("NOT_FOUND", "INSUFFICIENT_SCOPE", *CONSENT)
+@fails_with("NOT_FOUND", "INSUFFICIENT_SCOPE", "LIKENESS_REFUSED", *CONSENT)
 @needs("voices", "faces", "speech", "swaps")
 @answer_is_secret
 def create(body: GrantIn) -> GrantOut:
@@ -87,6 +87,9 @@ def create(body: GrantIn) -> GrantOut:
     with gateway.database.session() as session:
         if body.voice is not None:
             _require("speech")
+            if gateway.policy.spoken_notice is not None:
+                detail = "The policy wants a spoken notice, which a stage cannot add: use /v1/audio/speech."
+                raise LikenessError("LIKENESS_REFUSED", detail, field="voice")
             voice = find_named(session, Voice, tenant, body.voice, what="voice", field="voice")
             consent = require_live_consent(
                 session, tenant, voice.consent_id, subject="voice", use="speech", field="voice"
@@ -100,9 +103,10 @@ def create(body: GrantIn) -> GrantOut:
             consent = require_live_consent(session, tenant, face.consent_id, subject="face", use="swap", field="face")
             require_unprotected(gateway, session, face, consent, field="face")
             mark = new_mark(session, tenant=tenant, job_id=grant_id, consent_id=face.consent_id, kind="swap")
+            label = gateway.policy.visible_label or ""
             files = [find(session, Media, tenant, picture["media"], what="picture") for picture in face.pictures]
             sources = [_file(reference_to(gateway, file)) for file in files]
-            grant = Grant("swap", tenant, (face.id,), frozenset(file.sha256 for file in sources), mark)
+            grant = Grant("swap", tenant, (face.id,), frozenset(file.sha256 for file in sources), mark, label)
         else:
             grant = _to_enroll(session, tenant, body)
     now = datetime.now(UTC)

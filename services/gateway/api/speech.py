@@ -189,8 +189,9 @@ def speech_order(body: SpeechIn) -> SpeechOrder:
     policy = current_gateway().policy
     policy.require_purpose(body.purpose)
     policy.require_text(body.input)
+    notice = policy.spoken_notice
     utterance = Utterance(
-        text=body.input,
+        text=body.input if notice is None else f"{notice} {body.input}",
         speed=body.speed,
         pitch_shift_semitones=body.pitch_shift,
         seed=body.seed,

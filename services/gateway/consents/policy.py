@@ -20,6 +20,7 @@ from services.gateway.consents.terms import SEXUAL, names_one_of
 Kind = Literal["spoken", "filmed", "attested", "synthetic"]
 PolicyUse = Literal["speech", "swap"]
 Term = Annotated[str, StringConstraints(min_length=2, max_length=100, strip_whitespace=True)]
+Label = Annotated[str, StringConstraints(min_length=2, max_length=80, pattern=r"^[ -~]+$")]  # what a stage can write
 _ENOUGH: Final[dict[PolicyUse, list[Kind]]] = {
     "speech": ["spoken", "attested", "synthetic"],
     "swap": ["filmed", "attested", "synthetic"],
@@ -83,6 +84,8 @@ class Policy(_Rules):
         default_factory=list, description="Words no purpose may name; sexual ones too."
     )
     refused_texts: list[Term] = Field(default_factory=list, description="Words no text to be spoken may contain.")
+    visible_label: Label | None = Field(default=None, description="Stands in every picture and frame that is made.")
+    spoken_notice: Label | None = Field(default=None, description="A sentence that begins every speech.")
     safety_classifier: SafetyClassifier | None = Field(
         default=None, description="Looks at face pictures, swap targets and frames of films, and must be there."
     )
