@@ -72,8 +72,8 @@ def main() -> int:
     if len(sys.argv) != 3:
         print(__doc__, file=sys.stderr)
         return 2
-    manner = {"speed": random.uniform(0.92, 1.08), "pitch_shift_semitones": random.uniform(-1.5, 1.5)}
-    samples = read_aloud(sys.argv[1], seed=random.getrandbits(32), **manner)
+    speed, pitch = random.uniform(0.92, 1.08), random.uniform(-1.5, 1.5)
+    samples = read_aloud(sys.argv[1], seed=random.getrandbits(32), speed=speed, pitch_shift_semitones=pitch)
     Path(sys.argv[2]).write_bytes(encode_audio(samples, "wav"))
     return 0
 
