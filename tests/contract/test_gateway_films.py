@@ -105,7 +105,9 @@ def store_keys(app: Any, prefix: str = "") -> list[str]:
 
 
 def film_keys(app: Any) -> list[str]:
-    return [key for key in store_keys(app) if not key.endswith(".png")]
+    """Of all that is kept of users' files, what is no picture."""
+    keys = [*store_keys(app, "media/"), *store_keys(app, "work/")]
+    return [key for key in keys if not key.endswith(".png")]
 
 
 # --- what comes out ---
