@@ -108,6 +108,11 @@ ROWS: dict[str, list[Panel]] = {
                 "{{outcome}} per second": f"sum by (outcome) (rate(likeness_face_live_frames_total{{{NS}}}[5m]))",
             },
         ),
+        (
+            "Marks looked for before release",
+            "ops",
+            {"{{kind}} {{outcome}}": f"sum by (kind, outcome) (rate(likeness_marks_total{{{NS}}}[5m]))"},
+        ),
     ],
     "Jobs": [
         ("Unfinished", "short", {"{{state}} {{kind}}": f"max by (state, kind) (likeness_jobs{{{NS}}})"}),
