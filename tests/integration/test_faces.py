@@ -41,7 +41,7 @@ def test_the_result_lies_in_the_target(client: likeness.Client, face: likeness.F
     before, after = pixels(GROUP.path.read_bytes()), pixels(swap.picture)
     assert before.shape == after.shape
     box = swapped["box"]
-    changed = np.abs(before.astype(int) - after).max(axis=2) > 0
+    changed = np.abs(before.astype(int) - after).max(axis=2) > 40  # more than the mark, which is in the whole picture
     rows, columns = np.nonzero(changed)
     assert changed.any()
     margin = 0.75 * max(box["width"], box["height"])
@@ -57,7 +57,7 @@ def test_all_faces(client: likeness.Client, face: likeness.Face) -> None:
 
 def test_the_same_swap_gives_the_same_picture(client: likeness.Client, face: likeness.Face) -> None:
     first, second = (client.swap(face=face.id, target=GROUP.path).picture for _ in range(2))
-    assert first == second
+    assert np.abs(pixels(first).astype(int) - pixels(second)).max() < 40, "the same, but for the marks"
 
 
 def test_the_result_is_kept_as_media(client: likeness.Client, face: likeness.Face) -> None:

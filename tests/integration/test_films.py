@@ -136,7 +136,8 @@ def test_a_film_survives_the_death_of_a_replica(
     both = f"ipv4:{running.spec('faceswap').address},{doomed.spec.address}"
     targets = {f"{name}_target": running.spec(name).address for name in GRPC_SERVICES} | {"faceswap_target": both}
     gateway = own_server(GATEWAY, **shared, **targets)
-    worker = WorkerProcess(tmp_path, segment_seconds=0.25, film_parallel_segments=2, **shared, **targets)
+    keys = {"keys_dir": str(running.data_dir / "keys")}
+    worker = WorkerProcess(tmp_path, segment_seconds=0.25, film_parallel_segments=2, **shared, **keys, **targets)
     with closing(worker), likeness.Client(f"http://{gateway.spec.address}", timeout=60) as client:
         consent = client.face_consents.create(who="x", kind="attested", attested_by="the tests", evidence="none")
         face = client.faces.enrol(GUEST.content(), consent=consent.id)
