@@ -85,14 +85,18 @@ def test_a_database_from_before_migrations_keeps_its_records(reopen: Open) -> No
             text(
                 "INSERT INTO jobs"
                 " (id, tenant, created_at, kind, state, request_id, consent_id, likeness_id, parameters, figures)"
-                " VALUES ('job_1', 'local', '2026-01-01', 'speech', 'succeeded', 'r', 'c', 'v', '{}', '{}')"
+                " VALUES ('job_1', 'local', '2026-01-01', 'speech', 'succeeded', 'r', 'c', 'v', '{}', '{}'),"
+                " ('job_2', 'local', '2026-01-02', 'swap', 'queued', 'r', 'c', 'f', '{}', '{}')"
             )
         )
     reopened = reopen()
     reopened.migrate()
     reopened.check_schema()
     with reopened.engine.connect() as connection:
-        assert connection.execute(text("SELECT id, priority, attempt FROM jobs")).all() == [("job_1", 0, 1)]
+        jobs = connection.execute(text("SELECT id, priority, attempt, mark FROM jobs ORDER BY id")).all()
+        ((number, job_id, kind),) = connection.execute(text("SELECT number, job_id, kind FROM marks")).all()
+        assert jobs == [("job_1", 0, 1, None), ("job_2", 0, 1, number)], "what may still make something has a number"
+        assert (job_id, kind) == ("job_2", "swap") and 0 < number < 1 << 32
         assert not inspect(connection).has_table("schema_info")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -59,12 +61,36 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("proof", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("receipt", sa.Text(), nullable=True))
     op.add_column("jobs", sa.Column("mark", sa.BigInteger(), nullable=True))
+    _number_unfinished_jobs()
     with op.batch_alter_table("audit", schema=None) as batch_op:
         batch_op.add_column(sa.Column("details", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("seq", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("previous", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("sha256", sa.String(length=64), nullable=True))
         batch_op.create_index("audit_by_seq", ["seq"], unique=True)
+
+
+def _number_unfinished_jobs() -> None:
+    """Whatever may still make something gets the number that its output will carry."""
+    jobs = sa.table("jobs", *map(sa.column, ("id", "tenant", "consent_id", "kind", "state", "mark", "created_at")))
+    marks = sa.table("marks", *map(sa.column, ("number", "tenant", "job_id", "consent_id", "kind", "created_at")))
+    connection = op.get_bind()
+    rows = connection.execute(sa.select(jobs).where(jobs.c.state != "succeeded", jobs.c.kind != "batch")).all()
+    numbers: set[int] = set()
+    while len(numbers) < len(rows):
+        numbers.add(1 + secrets.randbelow(2**32 - 1))
+    for row, number in zip(rows, numbers, strict=True):
+        connection.execute(
+            sa.insert(marks).values(
+                number=number,
+                tenant=row.tenant,
+                job_id=row.id,
+                consent_id=row.consent_id,
+                kind=row.kind,
+                created_at=row.created_at,
+            )
+        )
+        connection.execute(sa.update(jobs).where(jobs.c.id == row.id).values(mark=number))
 
 
 def downgrade() -> None:
