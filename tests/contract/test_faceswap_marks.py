@@ -115,7 +115,7 @@ def test_a_live_stream_ends_when_its_mark_is_not_to_be_found(key: bytes) -> None
         def mark_bgr(self, picture: Any) -> None:
             """Leaves it as it is."""
 
-    LiveMarks(FrameMarker(key, NUMBER)).mark(a_man())
+    LiveMarks(FrameMarker(key, NUMBER), "").mark(a_man())
     with pytest.raises(LikenessError) as caught:
-        LiveMarks(Forgetful(key, NUMBER)).mark(a_man())
+        LiveMarks(Forgetful(key, NUMBER), "").mark(a_man())
     assert caught.value.reason == "MARK_FAILED"

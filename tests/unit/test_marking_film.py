@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from services.common.errors import LikenessError
 from services.common.marking.film import film_carries, find_film_mark
 from services.common.marking.frame_marker import FrameMarker
 from services.common.marking.picture import find_picture_mark, luma_of, picture_carries
+from services.common.models import package_file
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 KEY = bytes(range(1, 33))
@@ -27,8 +27,8 @@ FRAMES = 14
 @pytest.fixture(scope="module")
 def panned() -> list[Pixels]:
     """RGB frames of a camera that moves over a photograph."""
-    data: Any = importlib.import_module("skimage.data")
-    picture = cv2.resize(np.asarray(data.coffee(), np.uint8), (680, 454), interpolation=cv2.INTER_AREA)
+    photograph = cv2.imread(str(package_file("skimage", "data/coffee.png")), cv2.IMREAD_COLOR_RGB)
+    picture = cv2.resize(np.asarray(photograph, np.uint8), (680, 454), interpolation=cv2.INTER_AREA)
     return [np.ascontiguousarray(picture[n : n + SIZE[1], 2 * n : 2 * n + SIZE[0]], np.uint8) for n in range(FRAMES)]
 
 

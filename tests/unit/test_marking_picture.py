@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from typing import Any
 
 import cv2
@@ -19,6 +18,7 @@ from services.common.marking.search import MarkSearch
 from services.common.marking.seen import see
 from services.common.marking.shaping import mark_strength
 from services.common.marking.spectrum import mark_spectrum, pattern, tile_px
+from services.common.models import package_file
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 KEY = bytes(range(32))
@@ -51,8 +51,8 @@ def found_number(pixels: Pixels, key: bytes = KEY) -> int | None:
 
 @pytest.fixture(scope="module")
 def astronaut() -> Pixels:
-    data: Any = importlib.import_module("skimage.data")
-    return np.asarray(data.astronaut(), np.uint8)
+    picture = cv2.imread(str(package_file("skimage", "data/astronaut.png")), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(picture, np.uint8)
 
 
 @pytest.fixture(scope="module")
