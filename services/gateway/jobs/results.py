@@ -75,12 +75,16 @@ def publish_result(
         )
         if ended:
             session.add(media)
-    with gateway.database.session() as session:
-        published = session.get(Media, media.id)
+    if ended:
+        kept: str | None = found.key  # it is committed, whatever a reader may still see
+    else:
+        with gateway.database.session() as session:
+            published = session.get(Media, media.id)
+        kept = None if published is None else published.key
     for other in gateway.store.keys(_result_prefix(execution.tenant, job_id)):
-        if published is None or other.key != published.key:
+        if other.key != kept:
             gateway.store.delete(other.key)
-    return published is not None
+    return kept is not None
 
 
 def forget_work(gateway: Gateway, tenant: str, job_id: str) -> None:
