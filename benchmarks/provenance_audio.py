@@ -13,7 +13,6 @@ import json
 import logging
 import secrets
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from benchmarks.mos import overall_mos
 from benchmarks.provenance_speech import ATTACKS, own_speech, recorded_speech
+from benchmarks.timing import least_s
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.marking.audio import AudioMarker, AudioMarkSearch, confirms_audio_mark, find_audio_mark
 
@@ -163,22 +163,12 @@ def _times(seed: int) -> dict[str, float]:
     work = marked(speech, key, 1)
     seconds = speech.size / SAMPLE_RATE_HZ
     return {
-        "marking_time_share": _least_s(lambda: marked(speech, key, 1), 7) / seconds,
-        "search_s_10s": _least_s(lambda: find_audio_mark(work, SAMPLE_RATE_HZ, key), 3),
-        "search_s_10s_unmarked": _least_s(lambda: find_audio_mark(speech, SAMPLE_RATE_HZ, key), 3),
-        "search_s_60s_unmarked": _least_s(lambda: find_audio_mark(np.tile(speech, 6), SAMPLE_RATE_HZ, key), 2),
-        "confirm_s_3s": _least_s(lambda: confirms_audio_mark(work[:48_000], SAMPLE_RATE_HZ, key, 1), 5),
+        "marking_time_share": least_s(lambda: marked(speech, key, 1), 7) / seconds,
+        "search_s_10s": least_s(lambda: find_audio_mark(work, SAMPLE_RATE_HZ, key), 3),
+        "search_s_10s_unmarked": least_s(lambda: find_audio_mark(speech, SAMPLE_RATE_HZ, key), 3),
+        "search_s_60s_unmarked": least_s(lambda: find_audio_mark(np.tile(speech, 6), SAMPLE_RATE_HZ, key), 2),
+        "confirm_s_3s": least_s(lambda: confirms_audio_mark(work[:48_000], SAMPLE_RATE_HZ, key, 1), 5),
     }
-
-
-def _least_s(work: Callable[[], object], runs: int) -> float:
-    work()
-    least = float("inf")
-    for _ in range(runs):
-        began_s = time.thread_time()
-        work()
-        least = min(least, time.thread_time() - began_s)
-    return least
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import json
 import logging
 import secrets
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks.machine import describe_machine
 from benchmarks.provenance_material import Pixels, cut_pictures, drawn_pictures, photographs
+from benchmarks.timing import least_s
 from services.common.marking.frame_marker import FrameMarker
 from services.common.marking.picture import find_picture_mark, luma_of, mark_picture, picture_carries
 from services.common.marking.search import MarkSearch
@@ -166,23 +166,13 @@ def _times() -> dict[str, float]:
     marker, luma, bgr = FrameMarker(key, 1), luma_of(pixels), pixels[:, :, ::-1].copy()
     marked = mark_picture(pixels, key, 1)
     return {
-        "marking_time_ms_720p": 1000 * _least_s(lambda: marker.mark_luma(luma), FRAME_RUNS),
-        "marking_time_ms_720p_bgr": 1000 * _least_s(lambda: marker.mark_bgr(bgr), FRAME_RUNS),
-        "marking_time_ms_720p_picture": 1000 * _least_s(lambda: mark_picture(pixels, key, 1), 5),
-        "search_s_720p": _least_s(lambda: find_picture_mark(marked, key), 5),
-        "search_s_720p_unmarked": _least_s(lambda: find_picture_mark(pixels, key), 5),
-        "check_s_720p": _least_s(lambda: picture_carries(marked, key, 1), 5),
+        "marking_time_ms_720p": 1000 * least_s(lambda: marker.mark_luma(luma), FRAME_RUNS),
+        "marking_time_ms_720p_bgr": 1000 * least_s(lambda: marker.mark_bgr(bgr), FRAME_RUNS),
+        "marking_time_ms_720p_picture": 1000 * least_s(lambda: mark_picture(pixels, key, 1), 5),
+        "search_s_720p": least_s(lambda: find_picture_mark(marked, key), 5),
+        "search_s_720p_unmarked": least_s(lambda: find_picture_mark(pixels, key), 5),
+        "check_s_720p": least_s(lambda: picture_carries(marked, key, 1), 5),
     }
-
-
-def _least_s(work: Callable[[], object], runs: int) -> float:
-    work()
-    least = float("inf")
-    for _ in range(runs):
-        began_s = time.thread_time()
-        work()
-        least = min(least, time.thread_time() - began_s)
-    return least
 
 
 def _psnr_db(before: Pixels, after: Pixels) -> float:

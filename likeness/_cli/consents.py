@@ -12,7 +12,7 @@ import typer
 from likeness._cli.options import URL, ApiKey, Json, Url
 from likeness._cli.output import complain, print_json, print_table, say
 from likeness._client import Client
-from likeness._consents import Consents
+from likeness._consents import Challenge, Consents
 from likeness._receipts import ReceiptError, verify_receipt
 from likeness._types import Consent
 
@@ -105,10 +105,15 @@ def phrase(
     if as_json:
         print_json(asked)
         return
+    say_task(asked, f"likeness consents prove FILE --challenge {asked.id} --for {of.value}")
+
+
+def say_task(asked: Challenge, then: str) -> None:
+    """What a person is asked to do, and the command that sends the proof."""
     say(asked.instructions)
     if asked.phrase is not None:
         say(f"\n    {asked.phrase}\n")
-    say(f"Then, before {asked.expires_at}: likeness consents prove FILE --challenge {asked.id} --for {of.value}")
+    say(f"Then, before {asked.expires_at}: {then}")
 
 
 @app.command("prove")

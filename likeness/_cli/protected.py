@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from likeness._cli.consents import Likeness
+from likeness._cli.consents import Likeness, say_task
 from likeness._cli.options import URL, ApiKey, Json, Url
 from likeness._cli.output import print_json, print_table, say
 from likeness._client import Client
@@ -45,12 +45,9 @@ def ask(
     if as_json:
         print_json(asked)
         return
-    say(asked.instructions)
-    if asked.phrase is not None:
-        say(f"\n    {asked.phrase}\n")
     proof = "--recording FILE" if asked.phrase is not None else "--film FILE"
     then = f"remove {removal_of}" if removal_of else "add"
-    say(f"Then, before {asked.expires_at}: likeness protected {then} --challenge {asked.id} {proof}")
+    say_task(asked, f"likeness protected {then} --challenge {asked.id} {proof}")
 
 
 @app.command("add")

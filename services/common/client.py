@@ -50,7 +50,7 @@ class _CallDetails(NamedTuple):
     compression: Any
 
 
-class _CallDetailsWithType(_CallDetails, grpc.ClientCallDetails):
+class CallDetails(_CallDetails, grpc.ClientCallDetails):
     """What grpc expects interceptors to hand on."""
 
 
@@ -82,7 +82,7 @@ class _Propagation(
         if span is not None:
             metadata = [(key, value) for key, value in metadata if key != TRACEPARENT]
             metadata.append((TRACEPARENT, span.traceparent))
-        return _CallDetailsWithType(
+        return CallDetails(
             details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
         )
 

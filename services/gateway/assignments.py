@@ -11,13 +11,12 @@ from sqlalchemy.orm import Session
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.common.grants import Grant
-from services.gateway.consent import require_live_consent
 from services.gateway.consents.policy import Policy
 from services.gateway.context import Gateway
 from services.gateway.db import Face, Media, find, find_named
 from services.gateway.ids import new_id
 from services.gateway.media import publish, reference_to, withdraw
-from services.gateway.protected.refusal import require_unprotected, require_unprotected_picture
+from services.gateway.protected.refusal import require_unprotected_picture, require_usable
 from services.gateway.uploads import picture_content_type
 
 Selection = Literal["largest", "all", "index", "reference"]
@@ -183,8 +182,7 @@ def _usable(gateway: Gateway, session: Session, tenant: str, face: str, field: s
         found = find(session, Face, tenant, face, what="face", field=field)
     else:
         found = find_named(session, Face, tenant, face, what="face", field=field)
-    consent = require_live_consent(session, tenant, found.consent_id, subject="face", use="swap", field=field)
-    require_unprotected(gateway, session, found, consent, field=field)
+    require_usable(gateway, session, found, field=field)
     return found
 
 

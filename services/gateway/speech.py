@@ -15,7 +15,6 @@ from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.encode_audio import CONTENT_TYPES, AudioFormat, AudioStreamEncoder, encode_audio
 from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
-from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media, Voice, find_named
 from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
@@ -24,7 +23,7 @@ from services.gateway.jobs.records import PLAIN
 from services.gateway.media import publish, withdraw
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, speech_grant, voice_similarity
-from services.gateway.protected.refusal import require_unprotected
+from services.gateway.protected.refusal import require_usable
 from services.gateway.provenance import EMBEDDING
 from services.gateway.provenance.gate import SpeechGate, number_of, release
 from services.gateway.stages import Call, fields_called, until
@@ -204,9 +203,15 @@ class Speech:
     ) -> bool:
         """Whether this was the job's end, and not another before."""
         self._ended = True
-        figures, database = self.figures.to_json(), self.gateway.database
-        told = {"error": error, "media_id": media_id, "sha256": sha256}
-        ended = end_job(database, self.job_id, state, figures=figures, **told)  # type: ignore[arg-type]
+        ended = end_job(
+            self.gateway.database,
+            self.job_id,
+            state,
+            figures=self.figures.to_json(),
+            error=error,
+            media_id=media_id,
+            sha256=sha256,
+        )
         observe_speech(state, self.figures)
         return ended
 
@@ -233,10 +238,7 @@ def begin_speech(
     parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
-        consent = require_live_consent(
-            session, tenant, voice.consent_id, subject="voice", use="speech", language=utterance.language, field="voice"
-        )
-        require_unprotected(gateway, session, voice, consent, field="voice")
+        consent = require_usable(gateway, session, voice, language=utterance.language, field="voice")
         job = start_job(
             session,
             tenant=tenant,

@@ -16,7 +16,6 @@ from services.common.encode_audio import CONTENT_TYPES, encode_audio
 from services.common.errors import LikenessError
 from services.common.sentences import split_sentences
 from services.common.wire import samples_from_s16, samples_to_s16
-from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Voice, find, find_named
 from services.gateway.db.models import utc_now
@@ -28,7 +27,7 @@ from services.gateway.jobs.results import publish_result, store_result, work_pre
 from services.gateway.jobs.steps import run_parallel, run_step
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, speech_grant
-from services.gateway.protected.refusal import require_unprotected
+from services.gateway.protected.refusal import require_usable
 from services.gateway.provenance.gate import number_of, release, require_speech_mark
 from services.gateway.speech import HTTP_NAMES, SpeechOrder
 from services.gateway.stages import fields_called
@@ -48,16 +47,7 @@ def queue_speech(
     queue_name = gateway.queue.admit(tenant, options)
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
-        consent = require_live_consent(
-            session,
-            tenant,
-            voice.consent_id,
-            subject="voice",
-            use="speech",
-            language=order.utterance.language,
-            field="voice",
-        )
-        require_unprotected(gateway, session, voice, consent, field="voice")
+        consent = require_usable(gateway, session, voice, language=order.utterance.language, field="voice")
         return queue_job(
             gateway.queue,
             session,
@@ -122,11 +112,7 @@ def live_voice(gateway: Gateway, job: Job) -> Voice:
     """The job's voice. Raises LikenessError NOT_FOUND when it was deleted, CONSENT_* when it may not be used."""
     with gateway.database.session() as session:
         voice = find(session, Voice, job.tenant, job.likeness_id, what="voice", field="voice")
-        language = job.parameters.get("language")
-        consent = require_live_consent(
-            session, job.tenant, voice.consent_id, subject="voice", use="speech", language=language, field="voice"
-        )
-        require_unprotected(gateway, session, voice, consent, field="voice")
+        require_usable(gateway, session, voice, language=job.parameters.get("language"), field="voice")
         return voice
 
 
@@ -170,7 +156,7 @@ def encode_chunks(execution: Execution, job: Job, spoken: Sequence[dict[str, Any
     content_type, models = CONTENT_TYPES[container], model_versions(gateway.settings.models_dir, engine)
     released = release(gateway, job, encode_audio(samples, container), content_type, "speech", models=models)
     stored = store_result(gateway, job.tenant, job.id, released, content_type)
-    figures = _figures(execution, job, samples, engine)
+    figures = _figures(execution, job, samples, engine, models)
     return {"stored": stored, "figures": figures.to_json()}
 
 
@@ -190,7 +176,7 @@ def utterance_of(job: Job) -> Utterance:
     return Utterance(text=job.parameters.get("input", ""), **{name: job.parameters[name] for name in known})
 
 
-def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str) -> SpeechFigures:
+def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str, models: dict[str, str]) -> SpeechFigures:
     gateway = execution.gateway
     seconds = (utc_now() - (job.started_at or job.created_at)).total_seconds()
     audio_seconds = samples.size / SAMPLE_RATE_HZ
@@ -198,7 +184,7 @@ def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str) -
         real_time_factor=round(max(0.0, seconds) / audio_seconds, 5),
         audio_seconds=round(audio_seconds, 5),
         vocoder=engine,
-        models=model_versions(gateway.settings.models_dir, engine),
+        models=models,
     )
     voice = live_voice(gateway, job)
     profile = load_profile(voice)

@@ -29,7 +29,6 @@ from likeness.v1 import (
     vocoder_pb2_grpc,
 )
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ, FloatArray
-from services.common.decode_audio import decode_audio
 from services.common.errors import LikenessError
 from services.common.grants import granted_mark
 from services.common.keys import MARK, load_secret, make_keys
@@ -46,7 +45,6 @@ __all__ = [
     "BREAK_WORD",
     "HOLD_WORD",
     "FakeStages",
-    "is_same_speech",
     "pitch_embedding",
     "portrait",
     "sine",
@@ -174,12 +172,6 @@ def chord(phases: Any) -> FloatArray:
     """A tone whose strongest partial is the first, with enough steady ones beside it to be marked."""
     others = sum(np.sin(0.37 * number * phases + number**2) for number in range(2, 100))
     return np.asarray(0.25 * np.sin(phases) + 0.015 * others, np.float32)
-
-
-def is_same_speech(first: bytes, second: bytes) -> bool:
-    """Whether two files hold the same speech, but for the marks, of which each output has its own."""
-    samples = [decode_audio(audio).samples for audio in (first, second)]
-    return len(samples[0]) == len(samples[1]) and float(np.corrcoef(samples)[0, 1]) > 0.95
 
 
 class FakeStages:

@@ -17,8 +17,9 @@ from services.gateway.db import IdempotencyRecord, Process
 from services.gateway.db.models import utc_now
 from services.gateway.idempotency_records import sweep_idempotency
 from tests.contract.gateway_accounts import KeyedGateway
-from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, is_same_speech, portrait, wait_for
+from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, portrait, wait_for
 from tests.contract.gateway_people import CONSENT, enrol_ada, enrol_bob
+from tests.same_speech import is_same_speech
 
 CONSENTS = "/v1/audio/voice_consents"
 SPEECH = "/v1/audio/speech"

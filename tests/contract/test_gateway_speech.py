@@ -23,7 +23,6 @@ from tests.contract.gateway_fakes import (
     BREAK_WORD,
     HOLD_WORD,
     FakeStages,
-    is_same_speech,
     pitch_embedding,
     sine,
     spoken_seconds,
@@ -31,6 +30,7 @@ from tests.contract.gateway_fakes import (
     wait_for,
 )
 from tests.contract.gateway_process import GatewayProcess
+from tests.same_speech import is_same_speech
 
 PITCH_HZ = 200.0
 SHORT = "Good morning to you."

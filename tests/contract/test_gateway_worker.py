@@ -31,8 +31,9 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.speech import SpeechOrder
 from services.gateway.speech_jobs import queue_speech, split_chunks
 from services.gateway.synthesis import Utterance
-from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, is_same_speech, sine, wait_for
+from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, sine, wait_for
 from tests.contract.gateway_worker import WorkerProcess, worker_inside
+from tests.same_speech import is_same_speech
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ from tests.contract.gateway_people import enrol_ada, enrol_bob
 
 ADA, BOB = pitch_embedding(120.0), pitch_embedding(210.0)
 SPEECH = Grant("speech", "local", ("voice_ada",), frozenset({voice_template(ADA)}), mark=7)
-Refused = Callable[..., str]
+CLAIMS = {"iss": grants.ISSUER, "exp": 1 << 40, "iat": 0, "purpose": "speech", "tenant": "local", "mark": 7}
+CLAIMS |= {"likenesses": [], "templates": sorted(SPEECH.templates)}
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +120,7 @@ def test_forged_grants_are_refused(synthesizer: Any, signer: GrantSigner) -> Non
     good = signer.sign(SPEECH)
     head, body, signature = good.split(".")
     swap_body = signer.sign(Grant("speech", "local", (), frozenset({voice_template(BOB)}), mark=7)).split(".")[1]
-    claims = {
-        "iss": grants.ISSUER,
-        "exp": 1 << 40,
-        "iat": 0,
-        "purpose": "speech",
-        "tenant": "local",
-        "likenesses": [],
-        "mark": 7,
-    }
-    claims |= {"templates": sorted(SPEECH.templates)}
-    hmac = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key("0" * 64), algorithms=["HS256"])
+    hmac = jwt.encode({"alg": "HS256"}, CLAIMS, OctKey.import_key("0" * 64), algorithms=["HS256"])
     stranger = GrantSigner(Ed25519PrivateKey.generate()).sign(SPEECH)
     unsigned = "eyJhbGciOiJub25lIn0." + body + "."
     for token in (f"{head}.{swap_body}.{signature}", hmac, stranger, unsigned, f"{head}.{body}.", "x", "a.b.c"):
@@ -140,17 +131,7 @@ def test_a_receipt_is_no_grant(synthesizer: Any, keys_dir: Path) -> None:
     """Whatever else the installation signs, with whatever of its keys, opens no stage."""
     keys = load_keys(keys_dir)
     signer = GrantSigner(keys.grant)
-    claims = {
-        "iss": grants.ISSUER,
-        "exp": 1 << 40,
-        "iat": 0,
-        "purpose": "speech",
-        "tenant": "local",
-        "likenesses": [],
-        "mark": 7,
-    }
-    claims |= {"templates": sorted(SPEECH.templates)}
-    other_type = jwt.encode({**signer._header, "typ": "receipt+jwt"}, claims, signer._key, algorithms=["Ed25519"])
+    other_type = jwt.encode({**signer._header, "typ": "receipt+jwt"}, CLAIMS, signer._key, algorithms=["Ed25519"])
     assert refusal(synthesizer, other_type)[0] == "GRANT_INVALID"
     assert refusal(synthesizer, GrantSigner(keys.receipts).sign(SPEECH))[0] == "GRANT_INVALID"
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import httpx
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,7 +19,6 @@ import likeness
 from likeness._stack import GATEWAY, GRPC_SERVICES, LOOPBACK, ServerSpec, Stack, StackEvent, free_ports, local_servers
 from likeness._stack.process import ServerProcess
 from likeness.v1 import encoder_pb2_grpc, faceswap_pb2_grpc, synthesizer_pb2_grpc, vocoder_pb2_grpc
-from services.common.decode import decode_audio
 from services.common.settings import REPOSITORY_ROOT
 from tests.integration.granting import granting_channel
 
@@ -70,12 +68,6 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def is_same_speech(first: bytes, second: bytes) -> bool:
-    """Whether two files hold the same speech, but for the marks, of which each output has its own."""
-    samples = [decode_audio(audio).samples for audio in (first, second)]
-    return len(samples[0]) == len(samples[1]) and float(np.corrcoef(samples)[0, 1]) > 0.95
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
+from services.common.client import CallDetails
 from services.common.grants import METADATA_KEY, Grant, GrantSigner, Purpose, file_template, voice_template
 from services.common.keys import load_private_key
 
@@ -17,19 +18,6 @@ PURPOSES: dict[str, Purpose] = {
     "SynthesizeMel": "speech",
     "SynthesizeWaveform": "speech",
 }
-
-
-class _Details(NamedTuple):
-    method: str
-    timeout: float | None
-    metadata: Any
-    credentials: Any
-    wait_for_ready: bool | None
-    compression: Any
-
-
-class _DetailsWithType(_Details, grpc.ClientCallDetails):
-    """What grpc expects interceptors to hand on."""
 
 
 class _Granting(
@@ -51,9 +39,7 @@ class _Granting(
         grant = Grant(purpose, "local", (), _templates(request), mark=0 if purpose == "enroll" else 77)
         metadata = [*(details.metadata or ()), (METADATA_KEY, self._signer.sign(grant))]
         return continuation(
-            _DetailsWithType(
-                details.method, details.timeout, metadata, details.credentials, details.wait_for_ready, None
-            ),
+            CallDetails(details.method, details.timeout, metadata, details.credentials, details.wait_for_ready, None),
             request,
         )
 

@@ -33,10 +33,10 @@ from tests.integration.conftest import (
     RunningStack,
     VocoderServiceStub,
     eventually,
-    is_same_speech,
     metric,
 )
 from tests.integration.granting import granting_channel
+from tests.same_speech import is_same_speech
 
 LONG_TEXT = " ".join(["Several people were waiting outside the bank while heavy rain fell on the coast."] * 20)
 

@@ -13,7 +13,8 @@ from openai import OpenAI
 
 import likeness
 from services.common.decode import decode_audio
-from tests.integration.conftest import PERSONA, RunningStack, is_same_speech
+from tests.integration.conftest import PERSONA, RunningStack
+from tests.same_speech import is_same_speech
 
 SENTENCE = "The museum opens at ten and closes before dinner."
 

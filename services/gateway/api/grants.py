@@ -21,7 +21,7 @@ from services.gateway.ids import new_id
 from services.gateway.jobs.marks import new_mark
 from services.gateway.media import reference_to
 from services.gateway.profiles import load_profile, speech_grant
-from services.gateway.protected.refusal import require_unprotected
+from services.gateway.protected.refusal import require_usable
 
 bp = APIBlueprint("grants", __name__, url_prefix="/v1/grants", tag="Grants")
 LONGEST_S: Final = 600
@@ -91,17 +91,13 @@ def create(body: GrantIn) -> GrantOut:
                 detail = "The policy wants a spoken notice, which a stage cannot add: use /v1/audio/speech."
                 raise LikenessError("LIKENESS_REFUSED", detail, field="voice")
             voice = find_named(session, Voice, tenant, body.voice, what="voice", field="voice")
-            consent = require_live_consent(
-                session, tenant, voice.consent_id, subject="voice", use="speech", field="voice"
-            )
-            require_unprotected(gateway, session, voice, consent, field="voice")
+            require_usable(gateway, session, voice, field="voice")
             mark = new_mark(session, tenant=tenant, job_id=grant_id, consent_id=voice.consent_id, kind="speech")
             grant, profile = speech_grant(voice, load_profile(voice), mark), voice.profile
         elif body.face is not None:
             _require("swaps")
             face = find_named(session, Face, tenant, body.face, what="face", field="face")
-            consent = require_live_consent(session, tenant, face.consent_id, subject="face", use="swap", field="face")
-            require_unprotected(gateway, session, face, consent, field="face")
+            require_usable(gateway, session, face, field="face")
             mark = new_mark(session, tenant=tenant, job_id=grant_id, consent_id=face.consent_id, kind="swap")
             label = gateway.policy.visible_label or ""
             files = [find(session, Media, tenant, picture["media"], what="picture") for picture in face.pictures]

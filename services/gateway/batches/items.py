@@ -11,12 +11,11 @@ from sqlalchemy.orm import Session
 from services.common.errors import LikenessError
 from services.gateway.assignments import Assignment, AssignmentOrder, assign
 from services.gateway.batches.records import BatchItem
-from services.gateway.consent import require_live_consent
 from services.gateway.context import Gateway
 from services.gateway.db import Media, Voice, find, find_named
 from services.gateway.film import FilmOptions
 from services.gateway.film_jobs import FilmOrder, check_film, film_parameters
-from services.gateway.protected.refusal import require_unprotected
+from services.gateway.protected.refusal import require_usable
 from services.gateway.speech import SpeechOrder
 from services.gateway.speech_jobs import speech_parameters
 from services.gateway.swap import SwapOrder, swap_parameters
@@ -69,10 +68,7 @@ class ItemMaker:
 
     def _voice(self, reference: str) -> tuple[str, str]:
         voice = find_named(self.session, Voice, self.tenant, reference, what="voice", field="voice")
-        consent = require_live_consent(
-            self.session, self.tenant, voice.consent_id, subject="voice", use="speech", field="voice"
-        )
-        require_unprotected(self.gateway, self.session, voice, consent, field="voice")
+        consent = require_usable(self.gateway, self.session, voice, field="voice")
         return voice.id, consent.id
 
     def _assignments(self, orders: Sequence[AssignmentOrder]) -> list[Assignment]:

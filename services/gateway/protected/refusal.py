@@ -14,7 +14,7 @@ from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.common.grants import Grant
 from services.gateway.auditing import note
-from services.gateway.consent import Subject
+from services.gateway.consent import USE_OF_SUBJECT, Subject, require_live_consent
 from services.gateway.consents.templates import context_of, seal, unseal
 from services.gateway.context import Gateway
 from services.gateway.db import Consent, Face, Media, Voice, find
@@ -57,10 +57,35 @@ def require_unprotected_faces(
         raise _refusal(match, "face", field)
 
 
-def require_unprotected(
+def require_usable(
+    gateway: Gateway, session: Session, likeness: Voice | Face, *, field: str, language: str | None = None
+) -> Consent:
+    """The consent of an enrolled voice or face, when that may be used now; called each time that it is.
+
+    Args:
+        language: that is to be spoken.
+
+    Raises:
+        LikenessError: CONSENT_* unless the consent is live for this; PROTECTED_PERSON, also when the person was
+            protected later.
+    """
+    subject: Subject = "voice" if isinstance(likeness, Voice) else "face"
+    consent = require_live_consent(
+        session,
+        likeness.tenant,
+        likeness.consent_id,
+        subject=subject,
+        use=USE_OF_SUBJECT[subject],
+        language=language,
+        field=field,
+    )
+    _require_unprotected(gateway, session, likeness, consent, field=field)
+    return consent
+
+
+def _require_unprotected(
     gateway: Gateway, session: Session, likeness: Voice | Face, consent: Consent, *, field: str
 ) -> None:
-    """The same for what was enrolled before its person was protected; called each time it is used."""
     if isinstance(likeness, Voice):
         embedding = load_profile(likeness).embedding
         require_unprotected_voice(gateway, embedding, consent=consent, session=session, field=field)
