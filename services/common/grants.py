@@ -28,6 +28,7 @@ from joserfc.jwk import Key, KeySet, OKPKey
 from services.common.audio import FloatArray
 from services.common.errors import LikenessError
 from services.common.keys import KeysError, load_trusted
+from services.common.languages import primary_language
 
 METADATA_KEY: Final = "likeness-grant"
 ISSUER: Final = "likeness-gateway"
@@ -61,6 +62,7 @@ class Grant:
         templates: SHA-256 of each template that may be used, see `voice_template` and `file_template`.
         mark: the number that everything made under it carries, 1 to 2**32 - 1; 0 where nothing is made.
         label: ASCII text that every picture made under it shows; empty for none.
+        language: BCP 47 tag of what may be said, in whatever region; empty for any.
     """
 
     purpose: Purpose
@@ -69,12 +71,18 @@ class Grant:
     templates: frozenset[str] = frozenset()
     mark: int = 0
     label: str = ""
+    language: str = ""
 
     def require_template(self, template: str, *, field: str) -> None:
         """Raises LikenessError GRANT_MISMATCH unless the grant names that template."""
         if template not in self.templates:
             detail = "The call's grant is for another person than this one, or for another state of the likeness."
             raise LikenessError("GRANT_MISMATCH", detail, field=field)
+
+    def require_language(self, tag: str, *, field: str) -> None:
+        """Raises LikenessError GRANT_MISMATCH unless that language (BCP 47) may be spoken."""
+        if self.language and primary_language(tag) != primary_language(self.language):
+            raise LikenessError("GRANT_MISMATCH", f"The call's grant is for speech in {self.language}.", field=field)
 
 
 class GrantSigner:
@@ -98,6 +106,7 @@ class GrantSigner:
             "templates": sorted(grant.templates),
             "mark": grant.mark,
             "label": grant.label,
+            "language": grant.language,
         }
         return jwt.encode(self._header, claims, self._key, algorithms=[ALGORITHM])
 
@@ -143,6 +152,7 @@ class GrantVerifier:
             frozenset(claims["templates"]),
             mark,
             str(claims.get("label", "")),
+            str(claims.get("language", "")),
         )
 
     def _verified(self, token: str) -> dict[str, Any]:
@@ -189,6 +199,17 @@ def require_template(template: str, *, field: str) -> None:
     grant = _current.get()
     if grant is not None:
         grant.require_template(template, field=field)
+
+
+def require_language(tag: str, *, field: str) -> None:
+    """Raises LikenessError GRANT_MISMATCH unless the request at hand may speak that language.
+
+    Raises:
+        LookupError: nobody has looked for a grant in this thread.
+    """
+    grant = _current.get()
+    if grant is not None:
+        grant.require_language(tag, field=field)
 
 
 def granted_mark() -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
+from services.common.languages import primary_language
 from services.gateway.consents.policy import POLICY, Policy
 from services.gateway.db.models import Consent
 
@@ -90,7 +91,7 @@ def require_live_consent(
 
 def allows_language(consent: Consent, language: str) -> bool:
     """Whether speech in that language is within the consent; one that names no languages is for all."""
-    return not consent.languages or _language(language) in map(_language, consent.languages)
+    return not consent.languages or primary_language(language) in map(primary_language, consent.languages)
 
 
 def policy_of(session: Session) -> Policy:
@@ -108,10 +109,6 @@ def _require_by_policy(policy: Policy, consent: Consent, use: Use, field: str | 
             f"{consent.kind} consents for {days:g} days. Ask the person again."
         )
         raise LikenessError("CONSENT_NOT_LIVE", detail, field=field)
-
-
-def _language(tag: str) -> str:
-    return tag.partition("-")[0].lower()
 
 
 def _collection(subject: Subject) -> str:

@@ -31,9 +31,10 @@ def load_profile(voice: Voice) -> SpeakerProfile:
     return profile
 
 
-def speech_grant(voice: Voice, profile: SpeakerProfile, mark: int | None) -> Grant:
-    """For speech in that voice, and in no other, that carries the mark."""
-    return Grant("speech", voice.tenant, (voice.id,), frozenset({voice_template(profile.embedding)}), mark or 0)
+def speech_grant(voice: Voice, profile: SpeakerProfile, mark: int | None, language: str) -> Grant:
+    """For speech in that voice, and in no other, in that language, that carries the mark."""
+    template = voice_template(profile.embedding)
+    return Grant("speech", voice.tenant, (voice.id,), frozenset({template}), mark or 0, language=language)
 
 
 def voice_similarity(voice: Voice) -> float | None:

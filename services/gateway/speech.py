@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -71,6 +72,7 @@ class Speech:
     _sent: bytearray = field(init=False, default_factory=bytearray)
     _file: bytes | None = field(init=False, default=None)
     _heard: list[FloatArray] = field(init=False, default_factory=list)
+    _arrived_at: float = field(init=False, default=0.0)
     _sample_count: int = field(init=False, default=0)
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
@@ -142,23 +144,26 @@ class Speech:
         """Samples as they leave the stages, and have passed the gate."""
         with fields_called(HTTP_NAMES):
             for chunk in self._stream:
-                self._gate.write(chunk.samples)
-                self._note(chunk.samples, chunk.arrived_at)
-                yield chunk.samples
+                self._arrived_at = chunk.arrived_at
+                yield from self._noted(self._gate.write(chunk.samples))
+            yield from self._noted(self._gate.finish())
             if not self._heard:
                 raise LikenessError("INTERNAL", "The stages returned no audio for this text.")
-        self._gate.finish()
         self._exhausted = True
 
-    def _note(self, samples: FloatArray, arrived_at: float) -> None:
-        elapsed_s = arrived_at - self.started_at
+    def _noted(self, samples: FloatArray) -> Iterator[FloatArray]:
+        """The samples, once the figures speak of them; nothing when there are none."""
+        if not samples.size:
+            return
         if self.figures.ttfa_ms is None:
-            self.figures.ttfa_ms = round(elapsed_s * 1000.0, 2)
+            self.figures.ttfa_ms = round((time.monotonic() - self.started_at) * 1000.0, 2)
+        elapsed_s = self._arrived_at - self.started_at  # how long the listener takes is no matter
         self._heard.append(samples)
         self._sample_count += samples.size
         self.figures.audio_seconds = round(self._sample_count / SAMPLE_RATE_HZ, 5)
         self.figures.real_time_factor = round(elapsed_s / self.figures.audio_seconds, 5)
         self.figures.vocoder = self._stream.engine
+        yield samples
 
     def _all_samples(self) -> FloatArray:
         return np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
@@ -254,7 +259,7 @@ def begin_speech(
     expires_at = until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)
     return Speech(
         gateway=gateway,
-        call=Call(request_id, expires_at, grant=speech_grant(voice, profile, job.mark)),
+        call=Call(request_id, expires_at, grant=speech_grant(voice, profile, job.mark, utterance.language)),
         tenant=tenant,
         job=job,
         order=order,

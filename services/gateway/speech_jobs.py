@@ -128,7 +128,8 @@ def speak_chunk(execution: Execution, job: Job, number: int, text: str) -> dict[
     kept = _kept_chunk(gateway, key)
     if kept is not None:
         return kept
-    call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile, job.mark))
+    grant = speech_grant(voice, profile, job.mark, utterance.language)
+    call = execution.call(gateway.settings.speech_deadline_s, grant=grant)
     stream = SampleStream(gateway.stages, profile, utterance, call)
     try:
         with execution.halt.cancelling(stream):
@@ -189,7 +190,8 @@ def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str, m
     voice = live_voice(gateway, job)
     profile = load_profile(voice)
     try:
-        call = execution.call(gateway.settings.speech_deadline_s, grant=speech_grant(voice, profile, job.mark))
+        grant = speech_grant(voice, profile, job.mark, utterance_of(job).language)
+        call = execution.call(gateway.settings.speech_deadline_s, grant=grant)
         similarity = measure_similarity(gateway.stages, samples, profile.embedding, call, label="the speech")
         figures.speaker_similarity = round(similarity, 5)
     except LikenessError as error:

@@ -10,7 +10,7 @@ import grpc
 from likeness.v1 import synthesizer_pb2, synthesizer_pb2_grpc
 from services.common.audio import FRAMES_PER_SECOND
 from services.common.errors import LikenessError
-from services.common.grants import require_template, voice_template
+from services.common.grants import require_language, require_template, voice_template
 from services.common.metrics import StageMetrics
 from services.common.models import Registry
 from services.common.settings import StageSettings
@@ -48,7 +48,9 @@ class SynthesizerServicer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
         if self._synthesizer is None:
             raise LikenessError("MODEL_LOADING", "The synthesizer is still loading its model.", retry_after_s=1.0)
         speaker = profile_from_wire(request.speaker, field="speaker")
+        language = request.language or "en"
         require_template(voice_template(speaker.embedding), field="speaker.embedding")
+        require_language(language, field="language")
         options = SpeechOptions(
             speed=request.speed or 1.0,
             pitch_shift_semitones=request.pitch_shift_semitones,
@@ -57,7 +59,7 @@ class SynthesizerServicer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
         worked_s = 0.0
         frame_count = 0
         started_s = time.perf_counter()
-        for chunk in self._synthesizer.synthesize(request.text, speaker, options, request.language or "en"):
+        for chunk in self._synthesizer.synthesize(request.text, speaker, options, language):
             worked_s += time.perf_counter() - started_s
             frame_count += len(chunk.frames)
             if not context.is_active():

@@ -19,6 +19,7 @@ from services.common.decode_picture import decode_picture, encode_picture
 from services.common.server import StageServer
 from services.faceswap.settings import FaceSwapSettings
 from tests.contract.face_stage import TIMEOUT_S, a_man, a_woman, face_stage, inline, told
+from tests.contract.gateway_fakes import wait_for
 
 LIMITS: dict[str, Any] = {"max_live_streams": 1, "live_idle_s": 3.0, "live_max_s": 60.0}
 SWAPPED = faceswap_pb2.LIVE_OUTCOME_SWAPPED
@@ -253,23 +254,24 @@ def test_frames_are_counted_by_outcome_with_their_latency(
             lines = [line.rsplit(" ", 1) for line in reply.read().decode().splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in lines}
 
-    before = metrics()
+    def quiet_metrics() -> dict[str, float]:
+        """Those once no stream is open: the server notices an end a moment later than the client."""
+        return wait_for(lambda: now if (now := metrics())["likeness_face_live_streams"] == 0 else None, 20.0)
+
+    before = quiet_metrics()
     stream = Stream(stub, setup)
     for number in range(4):
         stream.send(number, frames[number])
         stream.answer()
     assert metrics()["likeness_face_live_streams"] == 1
     stream.end()
-    deadline = time.monotonic() + 10
-    while (after := metrics())["likeness_face_live_streams"] and time.monotonic() < deadline:
-        time.sleep(0.02)  # the server notices the end a moment later than the client
+    after = quiet_metrics()
     swapped = 'likeness_face_live_frames_total{outcome="swapped"}'
     assert after[swapped] - before.get(swapped, 0) == 4
     seconds = "likeness_face_live_seconds_count"
     assert after[seconds] - before.get(seconds, 0) == 4
     tracks = 'likeness_face_tracks_total{kind="live"}'
     assert after[tracks] - before.get(tracks, 0) == 1
-    assert after["likeness_face_live_streams"] == 0
 
 
 def test_a_server_that_stops_ends_its_streams_so_that_callers_go_elsewhere(

@@ -111,6 +111,11 @@ def test_a_grant_to_measure_makes_nothing(synthesizer: Any, signer: GrantSigner)
     assert refusal(synthesizer, signer.sign(Grant("enroll", "local", (), SPEECH.templates)))[0] == "GRANT_MISMATCH"
 
 
+def test_a_grant_is_for_its_language_in_whatever_region(synthesizer: Any, signer: GrantSigner) -> None:
+    assert say(synthesizer, signer.sign(replace(SPEECH, language="en-GB"))) > 10
+    assert refusal(synthesizer, signer.sign(replace(SPEECH, language="de")))[0] == "GRANT_MISMATCH"
+
+
 def test_an_old_grant_is_refused(synthesizer: Any, signer: GrantSigner) -> None:
     told = refusal(synthesizer, signer.sign(SPEECH, valid_s=-grants.LEEWAY_S - 1))
     assert told == ("GRANT_INVALID", grpc.StatusCode.UNAUTHENTICATED)
@@ -219,7 +224,7 @@ def test_the_api_grants_calls_of_the_tenants_own_people(tmp_path: Path) -> None:
         spoken = client.post("/v1/grants", json={"voice": "Ada"}).get_json()
         grant = GrantVerifier(tmp_path / "keys" / "grants").verify(spoken["grant"], "SynthesizeWaveform")
         assert grant.likenesses == (voice["id"],) and grant.mark == spoken["mark"] > 0
-        assert grant.templates == {voice_template(spoken["profile"]["embedding"])}
+        assert grant.templates == {voice_template(spoken["profile"]["embedding"])} and grant.language == "en"
         swap = client.post("/v1/grants", json={"face": "Bob", "valid_seconds": 5}).get_json()
         grant = GrantVerifier(tmp_path / "keys" / "grants").verify(swap["grant"], "SwapPicture")
         assert grant.templates == {source["sha256"] for source in swap["sources"]} and grant.mark != spoken["mark"]

@@ -18,7 +18,7 @@ from services.common.marking.audio_marker import AudioMarker
 from services.common.marking.audio_search import LEAST_SAMPLES, Search, fold_stretches
 from services.common.marking.found import MarkFound
 
-__all__ = ["AudioMarkSearch", "AudioMarker", "confirms_audio_mark", "find_audio_mark"]
+__all__ = ["AudioMarkSearch", "AudioMarker", "confirms_audio_mark", "find_audio_mark", "is_enough_to_confirm"]
 
 CONFIRM_CHANCE: Final = 1e-3
 AUDIBLE: Final = 1e-3  # -60 dB of full scale: quieter sound holds little after 16-bit rounding
@@ -58,9 +58,9 @@ def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: i
     passes always: there is next to nothing to be marked. Raises ValueError as `AudioMarker` does.
     """
     pattern = pattern_of(key, number)
-    speech = _at_16_khz(samples, rate_hz)
-    if speech.size < LEAST_SAMPLES or _audible_s(speech) < LEAST_AUDIBLE_S:
+    if not is_enough_to_confirm(samples, rate_hz):
         return True
+    speech = _at_16_khz(samples, rate_hz)
     folded = fold_stretches(speech)
     scores = agreement(folded, pattern)
     stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
@@ -74,6 +74,12 @@ def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: i
         float(signed[places].sum()) >= least * (float(np.linalg.norm(tiles[places])) + 1e-9)
         for places in layout_of(key).words
     )
+
+
+def is_enough_to_confirm(samples: FloatArray, rate_hz: int) -> bool:
+    """Whether of samples, shape (n,), so much can be heard that `confirms_audio_mark` has to find something."""
+    speech = _at_16_khz(samples, rate_hz)
+    return speech.size >= LEAST_SAMPLES and _audible_s(speech) >= LEAST_AUDIBLE_S
 
 
 def _audible_s(speech: FloatArray) -> float:

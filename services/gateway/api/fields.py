@@ -25,6 +25,7 @@ Purpose = Annotated[
     StringConstraints(max_length=200, pattern=SOME_TEXT),
     Field(description="What it is for, in a few words. Sexual purposes are refused, whatever the consent."),
 ]
+LanguageTag = Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z0-9-]+$")]
 Identifier = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]+$")]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.common.errors import LikenessError
 from services.common.grants import METADATA_KEY, VALID_S, Grant, GrantSigner
 from services.gateway.accounts import Scope, current_principal, needs
-from services.gateway.api.fields import Identifier, JsonBody, current_gateway, current_tenant, unix_seconds
+from services.gateway.api.fields import Identifier, JsonBody, LanguageTag, current_gateway, current_tenant, unix_seconds
 from services.gateway.api.reasons import CONSENT, fails_with
 from services.gateway.consent import USE_OF_SUBJECT, Subject, require_live_consent
 from services.gateway.db import Face, Media, Voice, find, find_named
@@ -22,6 +22,7 @@ from services.gateway.jobs.marks import new_mark
 from services.gateway.media import reference_to
 from services.gateway.profiles import load_profile, speech_grant
 from services.gateway.protected.refusal import require_usable
+from services.gateway.synthesis import DEFAULT_LANGUAGE
 
 bp = APIBlueprint("grants", __name__, url_prefix="/v1/grants", tag="Grants")
 LONGEST_S: Final = 600
@@ -35,6 +36,7 @@ class GrantIn(JsonBody):
     face: Identifier | None = Field(None, description="Id or name: putting that face onto others.")
     voice_consent: Identifier | None = Field(None, description="Id: measuring recordings of who gave it.")
     face_consent: Identifier | None = Field(None, description="Id: finding faces in pictures of who gave it.")
+    language: LanguageTag = Field(DEFAULT_LANGUAGE, description="BCP 47 tag of what a voice is to say.")
     valid_seconds: int = Field(VALID_S, ge=1, le=LONGEST_S, description="In which the call must begin.")
 
     @model_validator(mode="after")
@@ -91,9 +93,9 @@ def create(body: GrantIn) -> GrantOut:
                 detail = "The policy wants a spoken notice, which a stage cannot add: use /v1/audio/speech."
                 raise LikenessError("LIKENESS_REFUSED", detail, field="voice")
             voice = find_named(session, Voice, tenant, body.voice, what="voice", field="voice")
-            require_usable(gateway, session, voice, field="voice")
+            require_usable(gateway, session, voice, language=body.language, field="voice")
             mark = new_mark(session, tenant=tenant, job_id=grant_id, consent_id=voice.consent_id, kind="speech")
-            grant, profile = speech_grant(voice, load_profile(voice), mark), voice.profile
+            grant, profile = speech_grant(voice, load_profile(voice), mark, body.language), voice.profile
         elif body.face is not None:
             _require("swaps")
             face = find_named(session, Face, tenant, body.face, what="face", field="face")

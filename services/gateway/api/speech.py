@@ -19,6 +19,7 @@ from services.gateway.api.fields import (
     SOME_TEXT,
     Identifier,
     JsonBody,
+    LanguageTag,
     Purpose,
     current_gateway,
     current_tenant,
@@ -40,7 +41,7 @@ from services.gateway.provenance import EMBEDDING
 from services.gateway.provenance.release import manifest_link
 from services.gateway.speech import Speech, SpeechOrder, begin_speech
 from services.gateway.speech_jobs import queue_speech
-from services.gateway.synthesis import Utterance
+from services.gateway.synthesis import DEFAULT_LANGUAGE, Utterance
 
 MAX_INPUT_CHARACTERS: Final = 4096
 MAX_QUEUED_CHARACTERS: Final = 200_000
@@ -97,9 +98,7 @@ class SpeechIn(QueueFields, JsonBody):
     seed: int = Field(0, ge=0, le=2**64 - 1, description="Same seed, input and models: same speech, but for its mark.")
     pitch_shift: float = Field(0.0, ge=-12, le=12, description="Semitones.")
     vocoder: Literal["draft", "wavenet"] | None = Field(None, description="The engine; by default the better one.")
-    language: Annotated[str, StringConstraints(max_length=35, pattern=r"^[A-Za-z0-9-]+$")] = Field(
-        "en", description="BCP 47 tag."
-    )
+    language: LanguageTag = Field(DEFAULT_LANGUAGE, description="BCP 47 tag.")
     purpose: Purpose | None = None
     keep: bool = Field(False, description="Keep the output as media, named in the job record.")
 

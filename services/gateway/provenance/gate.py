@@ -6,7 +6,8 @@ finished work, and a manifest is signed for it. What fails any of the three is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -22,46 +23,62 @@ from services.gateway.observations import marks_total
 from services.gateway.provenance.claims import Ingredient, OutputClaim, OutputKind
 from services.gateway.provenance.release import sign_output, store_sidecar
 
+_log: Final = logging.getLogger(__name__)
 ContentT = TypeVar("ContentT", bytes, Path)
+HOLD_S: Final = 1.2  # as much speech shows whether it is marked: 60 of 60 pieces at 1.0 s
+HOLD_STEP_S: Final = 0.4
 CHECK_EVERY_S: Final = 3.0
+_NOTHING: Final = np.zeros(0, np.float32)
 
 
 @dataclass
 class SpeechGate:
-    """Looks at speech as it passes: whether it carries the number, all along.
+    """Lets speech pass that carries the number, all along.
 
-    Looked at are stretches of `CHECK_EVERY_S`. One that does not show the mark (a pause, say) is looked at again
-    together with what follows; two are enough to end the stream.
+    Nothing leaves before the mark has been seen: the beginning is held back, `HOLD_S` of what can be heard. Then
+    stretches of `CHECK_EVERY_S` are looked at as they pass. One that does not show the mark (a pause, say) is looked at
+    again together with what follows; two are enough to end the stream.
     """
 
     key: bytes
     number: int
     _waiting: list[FloatArray] = field(default_factory=list)
     _size: int = 0
+    _look_at: int = round(HOLD_S * SAMPLE_RATE_HZ)
     _passed: bool = False
 
-    def write(self, samples: FloatArray) -> None:
-        """Raises LikenessError MARK_FAILED when what has passed does not carry the mark."""
-        self._waiting.append(samples)
-        before, self._size = self._size, self._size + samples.size
-        every = round(CHECK_EVERY_S * SAMPLE_RATE_HZ)
-        if self._size // every == before // every:
-            return
-        stretch = np.concatenate(self._waiting)
-        if carries_speech_mark(stretch, self.key, self.number):
-            _require(True, "speech")
-            self._waiting, self._size, self._passed = [], 0, True
-        elif self._size >= 2 * every:
-            _require(False, "speech")
+    def write(self, samples: FloatArray) -> FloatArray:
+        """What may leave now, of these samples (n,) and of those that were held back: (m,), maybe nothing.
 
-    def finish(self) -> None:
-        """The rest, unless what came before has passed: it is of the same marker.
+        Raises:
+            LikenessError: MARK_FAILED when what has come does not carry the mark.
+        """
+        self._waiting.append(samples)
+        self._size += samples.size
+        if self._size < self._look_at:
+            return samples if self._passed else _NOTHING
+        stretch, at_last = np.concatenate(self._waiting), self._size >= 2 * CHECK_EVERY_S * SAMPLE_RATE_HZ
+        if carries_speech_mark(stretch, self.key, self.number, surely=not (self._passed or at_last)):
+            leaving = samples if self._passed else stretch
+            self._waiting, self._size, self._passed = [], 0, True
+        else:
+            if at_last:
+                _require(False, "speech")
+            leaving = samples if self._passed else _NOTHING
+        self._look_at = self._size + round((CHECK_EVERY_S if self._passed else HOLD_STEP_S) * SAMPLE_RATE_HZ)
+        return leaving
+
+    def finish(self) -> FloatArray:
+        """What was held back to the end. After a stretch that passed nothing is: the rest is of the same marker.
 
         Raises:
             LikenessError: MARK_FAILED.
         """
-        if self._size and not self._passed:
-            require_speech_mark(np.concatenate(self._waiting), self.key, self.number)
+        if self._passed or not self._size:
+            return _NOTHING
+        held = np.concatenate(self._waiting)
+        require_speech_mark(held, self.key, self.number)
+        return held
 
 
 def require_speech_mark(samples: FloatArray, key: bytes, number: int) -> None:
@@ -69,26 +86,56 @@ def require_speech_mark(samples: FloatArray, key: bytes, number: int) -> None:
     _require(carries_speech_mark(samples, key, number), "speech")
 
 
-def carries_speech_mark(samples: FloatArray, key: bytes, number: int) -> bool:
-    """Whether samples (n,) at 16 kHz carry the number. See `confirms_audio_mark`."""
-    from services.common.marking.audio import confirms_audio_mark  # searching takes libraries that few processes need
+def carries_speech_mark(samples: FloatArray, key: bytes, number: int, *, surely: bool = False) -> bool:
+    """Whether samples (n,) at 16 kHz carry the number. See `confirms_audio_mark`.
 
-    return confirms_audio_mark(samples, SAMPLE_RATE_HZ, key, number)
+    Args:
+        surely: sound of which too little can be heard does not count.
+
+    Raises:
+        LikenessError: MARK_FAILED when it cannot be looked for.
+    """
+
+    def look() -> bool:
+        from services.common.marking.audio import confirms_audio_mark, is_enough_to_confirm
+
+        enough = not surely or is_enough_to_confirm(samples, SAMPLE_RATE_HZ)
+        return enough and confirms_audio_mark(samples, SAMPLE_RATE_HZ, key, number)
+
+    return _looked(look, "speech")
 
 
 def require_picture_mark(encoded: bytes, key: bytes, number: int) -> None:
     """Raises LikenessError MARK_FAILED unless a picture's file carries the number."""
-    from services.common.marking.picture import picture_carries
 
-    pixels = np.ascontiguousarray(decode_picture(encoded)[:, :, ::-1])
-    _require(picture_carries(pixels, key, number), "picture")
+    def look() -> bool:
+        from services.common.marking.picture import picture_carries
+
+        return picture_carries(np.ascontiguousarray(decode_picture(encoded)[:, :, ::-1]), key, number)
+
+    _require(_looked(look, "picture"), "picture")
 
 
 def require_film_mark(path: Path, key: bytes, number: int) -> None:
     """Raises LikenessError MARK_FAILED unless a film carries the number in its pictures."""
-    from services.common.marking.film import film_carries
 
-    _require(film_carries(path, key, number), "film")
+    def look() -> bool:
+        from services.common.marking.film import film_carries
+
+        return film_carries(path, key, number)
+
+    _require(_looked(look, "film"), "film")
+
+
+def _looked(look: Callable[[], bool], kind: OutputKind) -> bool:
+    """What `look` says; where it fails, nothing is released. It imports what few processes need."""
+    try:
+        return look()
+    except Exception as error:
+        _log.exception("the detector of marks failed")
+        marks_total.labels(kind=kind, outcome="missing").inc()
+        detail = f"The mark of the finished {kind} could not be looked for, so that it is not released: {error}"
+        raise LikenessError("MARK_FAILED", detail) from error
 
 
 def _require(found: bool, kind: OutputKind) -> None:

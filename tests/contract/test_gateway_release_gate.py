@@ -1,0 +1,215 @@
+"""Nothing leaves unmarked: stages that do not mark, a detector that fails, a full disk, for every kind of output."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from services.common.errors import LikenessError
+from services.common.marking.audio import AudioMarker
+from services.gateway.app import create_app
+from services.gateway.db import AuditEntry, Media
+from services.gateway.provenance.gate import CHECK_EVERY_S, HOLD_S, SpeechGate
+from services.gateway.settings import GatewaySettings
+from tests.contract.gateway_fake_faces import film, portrait
+from tests.contract.gateway_fakes import FakeStages, chord, wait_for
+from tests.contract.gateway_people import enrol_ada, enrol_bob
+from tests.contract.gateway_worker import worker_inside
+
+RATE = 16_000
+KEY = bytes(range(32))
+LONG = "This is said so that there is enough of it for anybody who looks for a mark in what was said."
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStages]:
+    fakes = FakeStages(tmp_path_factory.mktemp("release-gate"))
+    yield fakes
+    fakes.close()
+
+
+@pytest.fixture(scope="module")
+def app(stages: FakeStages) -> Iterator[Any]:
+    settings = GatewaySettings(
+        data_dir=stages.data_dir, log_level="error", queue_poll_s=0.05, segment_seconds=0.5, **stages.targets()
+    )
+    made = create_app(settings)
+    enrol_ada(made.test_client())
+    enrol_bob(made.test_client())
+    with worker_inside(settings):
+        yield made
+    made.extensions["likeness"].close()
+
+
+@pytest.fixture
+def client(app: Any, stages: FakeStages) -> Iterator[FlaskClient]:
+    yield app.test_client()
+    stages.doings.unmarked = False
+
+
+def outputs(app: Any) -> set[str]:
+    """Everything kept but what users sent."""
+    gateway = app.extensions["likeness"]
+    with gateway.database.session() as session:
+        sent = set(session.scalars(select(Media.key).where(Media.purpose.not_in(("result", "speech", "manifest")))))
+    return {stored.key for stored in gateway.store.list("media/")} - sent
+
+
+def refusals(app: Any) -> list[str]:
+    with app.extensions["likeness"].database.session() as session:
+        return [str(entry.details.get("reason")) for entry in session.scalars(select(AuditEntry)) if entry.details]
+
+
+def ask_speech(client: FlaskClient, **more: Any) -> Any:
+    return client.post("/v1/audio/speech", json={"voice": "Ada", "input": LONG, "response_format": "wav", **more})
+
+
+def ask_picture(client: FlaskClient) -> Any:
+    return client.post("/v1/swaps", data={"face": "Bob", "target": (io.BytesIO(portrait(80)), "target.png")})
+
+
+def ask_film(client: FlaskClient) -> Any:
+    return client.post("/v1/swaps", data={"face": "Bob", "target": (io.BytesIO(film(10)), "target.mp4")})
+
+
+def reason_of(client: FlaskClient, answer: Any) -> str:
+    """Why the work failed, be it told at once or by its job."""
+    told = answer.get_json()
+    if answer.status_code != 202:
+        assert answer.status_code in (500, 503), told
+        return str(told["reason"])
+
+    def look() -> Any:
+        job = client.get(f"/v1/jobs/{told.get('job') or told['id']}").get_json()
+        return job if job["status"] not in ("queued", "processing") else None
+
+    job = wait_for(look, 60.0)
+    assert job["status"] == "failed", job
+    return str(job["error"]["reason"])
+
+
+WAYS: dict[str, Any] = {
+    "speech": lambda client: ask_speech(client, stream=False),
+    "speech that is streamed": lambda client: ask_speech(client, stream=True),
+    "speech that is queued": lambda client: client.post(
+        "/v1/audio/speech", json={"voice": "Ada", "input": LONG}, headers={"Prefer": "respond-async"}
+    ),
+    "picture": ask_picture,
+    "film": ask_film,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_stage_did_not_mark_is_not_released(app: Any, client: FlaskClient, stages: FakeStages, way: str) -> None:
+    before = outputs(app)
+    stages.doings.unmarked = True
+    assert reason_of(client, WAYS[way](client)) == "MARK_FAILED"
+    assert outputs(app) == before
+    assert "MARK_FAILED" in refusals(app)
+
+
+@pytest.mark.parametrize("way", ["speech", "speech that is streamed", "picture", "film"])
+def test_without_its_detector_nothing_is_released(
+    app: Any, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    def broken(*_: Any, **__: Any) -> bool:
+        raise RuntimeError("no detector here")
+
+    for name in ("audio.confirms_audio_mark", "picture.picture_carries", "film.film_carries"):
+        monkeypatch.setattr(f"services.common.marking.{name}", broken)
+    before = outputs(app)
+    assert reason_of(client, WAYS[way](client)) == "MARK_FAILED"
+    assert outputs(app) == before
+
+
+@pytest.mark.parametrize("way", ["picture", "raw speech"])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    app: Any, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Raw samples have no place for a manifest: the file beside them cannot be written."""
+    before = outputs(app)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("services.common.store_folder.os.fsync", full)
+        answer = ask_picture(client) if way == "picture" else ask_speech(client, response_format="pcm", stream=False)
+    assert (answer.status_code, answer.get_json()["reason"]) == (503, "STORE_UNAVAILABLE")
+    assert "No space left" in answer.get_json()["detail"]
+    assert outputs(app) == before
+    temporary = app.extensions["likeness"].settings.data_dir / "media" / ".tmp"
+    assert not temporary.exists() or list(temporary.iterdir()) == []
+
+
+def test_marked_work_passes_in_every_way(client: FlaskClient) -> None:
+    assert ask_speech(client, stream=False).status_code == 200
+    streamed = ask_speech(client, stream=True)
+    assert streamed.status_code == 200 and len(streamed.data) > RATE
+    assert ask_picture(client).status_code == 201
+
+
+# --- the gate of speech, sample by sample ---
+
+
+def speech(seconds: float, number: int = 0) -> Any:
+    """A sound that can be marked, in pieces of 50 ms; with a number, marked."""
+    plain = chord(np.cumsum(np.full(round(seconds * RATE), 2 * np.pi * 180 / RATE)))
+    if number:
+        marker = AudioMarker(KEY, number)
+        plain = np.concatenate([marker.write(plain), marker.finish()])
+    return np.array_split(plain, max(1, round(seconds / 0.05)))
+
+
+def passed(gate: SpeechGate, pieces: Any) -> float:
+    """Seconds that the gate let out before it closed."""
+    seconds = 0.0
+    try:
+        for piece in pieces:
+            seconds += gate.write(piece).size / RATE
+        seconds += gate.finish().size / RATE
+    except LikenessError as error:
+        assert error.reason == "MARK_FAILED"
+    return seconds
+
+
+def test_nothing_of_unmarked_speech_gets_out() -> None:
+    assert passed(SpeechGate(KEY, 7), speech(10.0)) == 0.0
+    assert passed(SpeechGate(KEY, 7), speech(2.0)) == 0.0
+
+
+def test_another_number_is_no_mark() -> None:
+    assert passed(SpeechGate(KEY, 7), speech(8.0, number=8)) == 0.0
+
+
+def test_marked_speech_passes_whole_and_is_held_back_only_at_first() -> None:
+    gate, pieces = SpeechGate(KEY, 7), speech(9.0, number=7)
+    out = [gate.write(piece) for piece in pieces]
+    first = next(number for number, piece in enumerate(out) if piece.size)
+    assert sum(piece.size for piece in pieces[: first + 1]) <= (HOLD_S + 0.1) * RATE
+    assert np.array_equal(np.concatenate([*out, gate.finish()]), np.concatenate(pieces))
+
+
+def test_a_mark_that_ends_closes_the_gate() -> None:
+    marked, plain = speech(4.0, number=7), speech(12.0)
+    assert passed(SpeechGate(KEY, 7), [*marked, *plain]) <= 4.0 + 3 * CHECK_EVERY_S
+
+
+def test_silence_before_speech_is_waited_through_and_silence_alone_passes() -> None:
+    silence = np.array_split(np.zeros(2 * RATE, np.float32), 40)
+    assert passed(SpeechGate(KEY, 7), silence) == pytest.approx(2.0)
+    assert passed(SpeechGate(KEY, 7), [*silence, *speech(3.0, number=7)]) == pytest.approx(5.0)
+    assert passed(SpeechGate(KEY, 7), [*silence, *speech(3.0)]) == 0.0
+
+
+def test_few_words_pass_marked_and_do_not_unmarked() -> None:
+    assert passed(SpeechGate(KEY, 7), speech(1.0, number=7)) == pytest.approx(1.0)
+    assert passed(SpeechGate(KEY, 7), speech(1.0)) == 0.0
