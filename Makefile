@@ -57,10 +57,10 @@ check: setup-test
 	$(BIN)/python scripts/dashboard.py --check
 
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-postgresql: setup-test
-	LIKENESS_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n auto --dist loadfile tests/contract/test_gateway_*.py
+	LIKENESS_TEST_DATABASE=postgresql $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/contract/test_gateway_*.py
 
 chart: setup-test
 	$(BIN)/python -m pytest tests/chart

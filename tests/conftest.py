@@ -20,6 +20,14 @@ StartStage = Callable[..., StageServer]
 # The search for a voice takes half a minute; tests that are not about it are content with one round.
 os.environ.setdefault("LIKENESS_CALIBRATION_ROUNDS", "1")
 
+# Files of few long tests: begun first, so that in the end no process waits for another's.
+LONGEST = ("test_gateway_faults.py", "test_demo.py", "test_gateway_curl.py", "test_up.py", "test_openapi_gateway.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
 
 @pytest.fixture
 def start_stage() -> Iterator[StartStage]:

@@ -25,7 +25,7 @@ from tests.contract.gateway_process import GatewayProcess
 from tests.contract.gateway_worker import WorkerProcess
 
 # Of the scrape, and of what others export.
-SCRAPED = {"namespace", "pod", "le"}
+SCRAPED = {"namespace", "pod", "job", "le"}
 OTHERS = {"DCGM_FI_DEV_FB_USED"}
 FACE_SERVICE = "likeness.v1.FaceSwapService"
 
