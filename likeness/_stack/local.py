@@ -43,7 +43,8 @@ def local_servers(
     extra = environment or {}
     ports = choose_ports(DEFAULT_STAGE_PORTS, prefer=prefer_default_ports)
     metrics_ports = choose_ports(DEFAULT_METRICS_PORTS, prefer=prefer_default_ports)
-    shared = {"LIKENESS_DATA_DIR": str(data_dir.resolve())}
+    # On loopback they talk in plain text, whatever the environment has for servers elsewhere.
+    shared = {"LIKENESS_DATA_DIR": str(data_dir.resolve()), "LIKENESS_TLS_DIR": ""}
     stages = [
         ServerSpec(
             name=name,

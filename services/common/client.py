@@ -12,6 +12,7 @@ from services.common.deadlines import current_deadline
 from services.common.logs import REQUEST_ID_KEY, request_id_var
 from services.common.rpc_status import from_rpc
 from services.common.server import MAX_MESSAGE_BYTES
+from services.common.tls import TlsFiles, channel_credentials
 from services.common.tracing import TRACEPARENT, Span, begin_span, traceparent_in
 
 # Calls of one message each way: another replica may do them again when theirs is killed.
@@ -108,11 +109,12 @@ def _end_span(span: Span, call: Any) -> None:
     span.end(None if code in (None, grpc.StatusCode.OK) else code.name)
 
 
-def open_channel(target: str) -> grpc.Channel:
+def open_channel(target: str, tls: TlsFiles | None = None) -> grpc.Channel:
     """A channel to a stage, made lazily: nothing is connected before the first call.
 
     Args:
         target: `host:port`, or `dns:///name:port` for all replicas behind a headless service.
+        tls: for mutual TLS, in which each replica's certificate must hold the target's name; None: plain text.
     """
     options = [
         ("grpc.service_config", _SERVICE_CONFIG),
@@ -122,12 +124,16 @@ def open_channel(target: str) -> grpc.Channel:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # what an attempt to connect may take, whatever its name says
         ("grpc.max_reconnect_backoff_ms", 2_000),  # a stage that comes back is found soon
         # Names are looked up when a connection ends, by default at most every half minute: new replicas would wait.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]
-    return grpc.intercept_channel(grpc.insecure_channel(target, options=options), _Propagation())
+    if tls is None:
+        channel = grpc.insecure_channel(target, options=options)
+    else:
+        channel = grpc.secure_channel(target, channel_credentials(tls), options=options)
+    return grpc.intercept_channel(channel, _Propagation())
 
 
 def call_metadata(request_id: str = "", traceparent: str = "") -> tuple[tuple[str, str], ...]:

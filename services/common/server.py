@@ -3,6 +3,8 @@
 Life of a stage: the port opens and health `""` says SERVING (alive); `load()` reads and warms the model; then the
 service's own health name says SERVING (ready). On SIGTERM both say NOT_SERVING, callers get `drain_wait_s` to notice,
 new calls are refused, running ones get `drain_grace_s` to finish.
+
+With `tls_dir` the port speaks mutual TLS alone, and health is also served at `health_port`, in plain text.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from services.common.keys import TRUSTED, KeysError
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer, StageMetrics
 from services.common.settings import StageSettings
+from services.common.tls import TlsError, TlsFolder, server_credentials
 from services.common.tracing import configure_tracing, stop_tracing
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 SPARE_THREADS: Final = 8  # for health, reflection and for telling callers that the queue is full
+HEALTH_THREADS: Final = 2
+HEALTH_MESSAGE_BYTES: Final = 4096
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _log = logging.getLogger(__name__)
@@ -64,10 +69,22 @@ def _server_options(settings: StageSettings) -> list[tuple[str, int]]:
     ]
 
 
+def _health_server(servicer: health.HealthServicer, address: str) -> grpc.Server:
+    """Health in plain text, and nothing else. Raises RuntimeError when the port is taken."""
+    server = grpc.server(
+        ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="health"),
+        options=[("grpc.max_receive_message_length", HEALTH_MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    server.add_insecure_port(address)
+    return server
+
+
 class StageServer:
     """A stage's server, in this process: `start`, `load`, and `drain` at the end.
 
-    Raises KeysError when grants are required and there is no public key to verify them with.
+    Raises KeysError when grants are required and there is no public key to verify them with, TlsError when the files of
+    tls_dir cannot be used.
 
     Args:
         service_name: the service in its proto, with or without the package, such as "EncoderService".
@@ -94,6 +111,7 @@ class StageServer:
         self.port = 0
         self.metrics_port = 0
         self._settings = settings
+        self._tls = None if settings.tls_dir is None else TlsFolder(settings.tls_dir)
         self._servicer = servicer
         self._stage_metrics = StageMetrics(self.stage)
         self._metrics_server: MetricsServer | None = None
@@ -119,6 +137,7 @@ class StageServer:
         )
         self._health.set(self.service, _NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._plain_health: grpc.Server | None = None
         add_to_server(servicer, self._server)
         names = (self.service, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -131,11 +150,18 @@ class StageServer:
             LikenessError: the model could not be loaded.
         """
         host = self._settings.host
-        self.port = self._server.add_insecure_port(f"{host}:{self._settings.port}")
+        if self._tls is None:
+            self.port = self._server.add_insecure_port(f"{host}:{self._settings.port}")
+        else:
+            self.port = self._server.add_secure_port(f"{host}:{self._settings.port}", server_credentials(self._tls))
+            if self._settings.health_port:
+                self._plain_health = _health_server(self._health, f"{host}:{self._settings.health_port}")
         self._metrics_server = MetricsServer(self._settings.metrics_host, self._settings.metrics_port)
         self.metrics_port = self._metrics_server.port
         self._health.set("", _SERVING)
         self._server.start()
+        if self._plain_health is not None:
+            self._plain_health.start()
         _log.info("listening", extra={"address": f"{host}:{self.port}", "metrics_port": self.metrics_port})
         if load:
             self.load()
@@ -173,6 +199,8 @@ class StageServer:
         while self._admission.running and time.monotonic() < deadline_s:
             time.sleep(0.01)
         finished = self._admission.running == 0
+        if self._plain_health is not None:
+            self._plain_health.stop(None)
         if self._metrics_server is not None:
             self._metrics_server.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -206,6 +234,9 @@ def run_stage(
         server = StageServer(
             settings, service_name=service_name, servicer=servicer, add_to_server=add_to_server, descriptor=descriptor
         )
+    except TlsError as error:
+        _log.error("cannot serve TLS: %s", error)
+        return 1
     except KeysError as error:
         _log.error("cannot verify grants: %s", error)
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY_ROOT: Final = Path(__file__).resolve().parents[2]
@@ -21,6 +21,11 @@ class CommonSettings(BaseSettings):
     )
     keys_dir: Path | None = Field(
         default=None, description="Folder of the keys that sign, seal and mark; unset: `keys` in data_dir."
+    )
+    tls_dir: Path | None = Field(
+        default=None,
+        description="Folder with tls.crt, tls.key and ca.crt (as in a Kubernetes TLS Secret), for mutual TLS between "
+        "gateway, worker and stages; unset or empty: plain text.",
     )
     models_dir: Path = Field(
         default=REPOSITORY_ROOT / "models", description="Folder with manifest.json and the weights."
@@ -60,6 +65,11 @@ class CommonSettings(BaseSettings):
         default="", description="Address of the S3 endpoint as clients see it, when it is another than store_url."
     )
 
+    @field_validator("tls_dir", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None  # Path("") would be the working directory
+
     @property
     def resolved_keys_dir(self) -> Path:
         return self.keys_dir or self.data_dir / "keys"
@@ -74,6 +84,12 @@ class StageSettings(CommonSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    health_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="With tls_dir: gRPC health alone, in plain text, for probes that speak no TLS; 0: none.",
+    )
     threads: int = Field(default=0, ge=0, description="Compute threads of the model; 0 means all cores.")
     max_concurrency: int = Field(default=2, ge=1, description="Requests worked on at the same time.")
     max_queue_size: int = Field(default=32, ge=0, description="Requests admitted and waiting beyond those worked on.")

@@ -28,6 +28,7 @@ from services.common.audio import FloatArray
 from services.common.client import call_metadata, open_channel, raise_from_rpc
 from services.common.errors import LikenessError
 from services.common.grants import METADATA_KEY, Grant, GrantSigner
+from services.common.tls import TlsFiles, TlsFolder
 from services.common.tracing import traceparent_var
 from services.common.wire import chunked, samples_to_s16
 from services.gateway.auditing import note_grant
@@ -78,32 +79,37 @@ def until(expires_at: float, deadline_at: datetime | None) -> float:
 
 
 class Stages:
-    """Channels and stubs of the four stages."""
+    """Channels and stubs of the four stages. Raises TlsError when the files of tls_dir cannot be used."""
 
     def __init__(self, settings: GatewaySettings, signer: GrantSigner | None = None) -> None:
         self._signer = signer
+        self._tls = None if settings.tls_dir is None else TlsFolder(settings.tls_dir)
         self.targets: dict[StageName, str] = {
             "encoder": settings.encoder_target,
             "synthesizer": settings.synthesizer_target,
             "vocoder": settings.vocoder_target,
             "faceswap": settings.faceswap_target,
         }
-        self._channels: dict[StageName, grpc.Channel] = {}
+        self._channels: dict[StageName, tuple[grpc.Channel, TlsFiles | None]] = {}
         self._process = os.getpid()
         self._lock = threading.Lock()
 
     def channel(self, stage: StageName) -> grpc.Channel:
-        """The stage's channel, opened on first use, and anew in a forked process: channels do not survive a fork."""
+        """The stage's channel, opened on first use, and anew in a forked process: channels do not survive a fork.
+
+        Renewed certificates are for new channels. The old one is let go, not closed: it lasts as long as its calls.
+        """
         with self._lock:
             if self._process != os.getpid():
                 self._channels, self._process = {}, os.getpid()
-            if stage not in self._channels:
-                self._channels[stage] = open_channel(self.targets[stage])
-            return self._channels[stage]
+            tls = None if self._tls is None else self._tls.current()
+            if stage not in self._channels or self._channels[stage][1] is not tls:
+                self._channels[stage] = open_channel(self.targets[stage], tls), tls
+            return self._channels[stage][0]
 
     def close(self) -> None:
         with self._lock:
-            for channel in self._channels.values():
+            for channel, _ in self._channels.values():
                 channel.close()
             self._channels = {}
 
@@ -209,7 +215,7 @@ class Stages:
         try:
             response = stub.Check(request, timeout=deadline_s)
         except grpc.RpcError as error:
-            return f"{self.targets[stage]}: {error.code().name}"
+            return f"{self.targets[stage]}: {error.code().name}: {error.details()}"
         status = response.status
         if status == health_pb2.HealthCheckResponse.SERVING:
             return None

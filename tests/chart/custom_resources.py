@@ -59,6 +59,17 @@ _POLICY: Final = _record(
 )
 _SCALING: Final = _record({"stabilizationWindowSeconds": {"type": "integer"}}, policies=_many(_POLICY))
 
+_HOURS: Final = {"type": "string", "pattern": "^[1-9][0-9]*h$"}
+_ISSUER_REF: Final = _record({"name": _TEXT, "kind": _TEXT, "group": _TEXT})
+_PRIVATE_KEY: Final = _record(
+    {
+        "algorithm": {"const": "ECDSA"},
+        "size": {"enum": [256, 384, 521]},
+        "encoding": {"enum": ["PKCS1", "PKCS8"]},
+        "rotationPolicy": {"enum": ["Always", "Never"]},
+    }
+)
+
 # (API version, specification)
 CUSTOM: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     # https://prometheus-operator.dev/docs/api-reference/api/
@@ -98,6 +109,25 @@ CUSTOM: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "TriggerAuthentication": (
         "keda.sh/v1alpha1",
         _record({"secretTargetRef": _many(_record({"parameter": _TEXT, "name": _TEXT, "key": _TEXT}))}),
+    ),
+    # https://cert-manager.io/docs/reference/api-docs/
+    "Certificate": (
+        "cert-manager.io/v1",
+        {
+            **_record(
+                {"secretName": _TEXT, "issuerRef": _ISSUER_REF, "duration": _HOURS, "renewBefore": _HOURS},
+                privateKey=_PRIVATE_KEY,
+                isCA={"type": "boolean"},
+                commonName={**_TEXT, "maxLength": 64},
+                dnsNames=_many(_TEXT),
+                usages=_many({"enum": ["digital signature", "key encipherment", "server auth", "client auth"]}),
+            ),
+            "anyOf": [{"required": ["commonName"]}, {"required": ["dnsNames"]}],  # a certificate of somebody
+        },
+    ),
+    "Issuer": (
+        "cert-manager.io/v1",
+        {"oneOf": [_record({"selfSigned": _record({})}), _record({"ca": _record({"secretName": _TEXT})})]},
     ),
     # https://gateway-api.sigs.k8s.io/reference/spec/
     "HTTPRoute": (

@@ -121,6 +121,8 @@ def test_stage_settings_load_and_agree(rendered: Rendered, stage: str, monkeypat
     settings = _settings(container, stage, monkeypatch)
     assert isinstance(settings, StageSettings)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports.pop("health", 0) == settings.health_port
+    assert (settings.health_port > 0) is (settings.tls_dir is not None)
     assert ports == {"grpc": settings.port, "metrics": settings.metrics_port}
     usual = type(settings).model_fields
     assert ports == {"grpc": usual["port"].default, "metrics": usual["metrics_port"].default}
@@ -147,7 +149,8 @@ def test_probes_name_the_health_service_of_the_proto(rendered: Rendered, stage: 
     descriptor = import_module(f"likeness.v1.{stage}_pb2").DESCRIPTOR
     (service,) = (service.full_name for service in descriptor.services_by_name.values())
     ((_, container),) = rendered.running(stage)
-    port = next(port["containerPort"] for port in container["ports"] if port["name"] == "grpc")
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    port = ports.get("health", ports["grpc"])  # the kubelet speaks no TLS
     assert container["startupProbe"]["grpc"] == {"port": port, "service": service}
     assert container["readinessProbe"]["grpc"] == {"port": port, "service": service}
     assert container["livenessProbe"]["grpc"] == {"port": port, "service": ""}  # alive while the model loads

@@ -94,6 +94,11 @@ def test_validation_notices_a_misspelt_field(chart: helm.Chart) -> None:
         ("gateway.httpRoute.parentRefs[0].namespace=a", "name"),
         ("gateway.apikey.key=a", "apikey"),
         ("monitoring.podMonitor.interval=often", "interval"),
+        ("mtls.enable=true", "enable"),
+        ("mtls.duration=90d", "duration"),
+        ("mtls.issuerRef.kind=ClusterIssuer", "name"),
+        ("stageDefaults.settings.health_port=1", "health_port"),
+        ("gateway.settings.tls_dir=/tls", "tls_dir"),
     ],
 )
 def test_schema_refuses(chart: helm.Chart, expression: str, named: str) -> None:
@@ -118,6 +123,9 @@ def test_schema_refuses(chart: helm.Chart, expression: str, named: str) -> None:
         ("stages.vocoder.autoscaling.enabled=true,stages.vocoder.autoscaling.signal=database", "workers"),
         ("stages.vocoder.autoscaling.minReplicas=9", "minReplicas"),
         ("store.mode=external,store.external.existingSecret=keys", "store.external.url"),
+        ("mtls.issuerRef.name=corporate", "mtls.enabled"),
+        ("mtls.renewBefore=2160h", "mtls.renewBefore"),
+        ("mtls.enabled=true,mtls.duration=8761h", "mtls.issuerRef"),
         ("store.mode=external,store.external.url=s3://s3.example.org", "store.external.existingSecret"),
     ],
 )
@@ -130,6 +138,8 @@ MANAGED = {
     "data_dir",
     "models_dir",
     "keys_dir",
+    "tls_dir",
+    "health_port",
     "metrics_host",
     "metrics_port",
     "host",

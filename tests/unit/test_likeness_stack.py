@@ -179,6 +179,7 @@ def test_servers_of_one_machine_find_each_other(tmp_path: Path) -> None:
     )
     assert [stage.name for stage in stages] == ["encoder", "synthesizer", "vocoder", "faceswap"]
     assert gateway.environment["LIKENESS_HTTP_PORT"] == "8123"
+    assert all(server.environment["LIKENESS_TLS_DIR"] == "" for server in (*stages, worker, gateway))
     assert worker.environment["LIKENESS_FACESWAP_TARGET"] == stages[3].address and worker.port == worker.metrics_port
     for stage in stages:
         assert gateway.environment[f"LIKENESS_{stage.name.upper()}_TARGET"] == stage.address

@@ -29,6 +29,17 @@
 {{- fail "Set gateway.settings.rate_limit_storage or redis.existingSecret, not both." -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.mtls -}}
+{{- if and .issuerRef (not .enabled) -}}
+{{- fail "mtls.issuerRef is set, but calls are in plain text: set mtls.enabled too." -}}
+{{- end -}}
+{{- if le (trimSuffix "h" .duration | int) (trimSuffix "h" .renewBefore | int) -}}
+{{- fail "mtls.renewBefore must be shorter than mtls.duration." -}}
+{{- end -}}
+{{- if and (not .issuerRef) (gt (trimSuffix "h" .duration | int) 8760) -}}
+{{- fail "mtls.duration: at most 8760h, which is how long before its end the chart's own authority is renewed. Name another with mtls.issuerRef for longer." -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.worker -}}
 {{- if and .autoscaling.enabled (eq $database.mode "sqlite") -}}
 {{- fail "With SQLite one worker runs beside the gateway: worker.autoscaling needs database.mode external or bundled." -}}

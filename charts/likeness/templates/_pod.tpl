@@ -131,6 +131,9 @@ capabilities:
 - name: LIKENESS_{{ upper .component }}_TARGET
   value: dns:///{{ include "likeness.fullname" $ }}-{{ .component }}.{{ $.Release.Namespace }}.svc.{{ $.Values.clusterDomain }}:{{ .port }}
 {{- end }}
+{{- if .Values.mtls.enabled }}
+{{ include "likeness.tlsEnv" . }}
+{{- end }}
 {{- with include "likeness.databaseEnv" . }}
 {{ . }}
 {{- end }}

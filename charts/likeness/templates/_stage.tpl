@@ -15,6 +15,7 @@ health says that the model is warm).
 {{- $_ := set $image "tag" (printf "%s-gpu" (default .root.Chart.AppVersion .root.Values.image.tag)) -}}
 {{- end -}}
 {{- end -}}
+{{- $probed := ternary (include "likeness.healthPort" .) .port .root.Values.mtls.enabled -}}
 {{- $pod := dict "root" .root "component" .component "values" $values "priority" "interactive"
     "terminationSeconds" (add (ceil $settings.drain_wait_s) (ceil $settings.drain_grace_s) 15) -}}
 {{ include "likeness.companions" $pod }}
@@ -36,7 +37,7 @@ spec:
     - name: grpc
       port: {{ .port }}
       targetPort: grpc
-      appProtocol: kubernetes.io/h2c
+      appProtocol: {{ ternary "https" "kubernetes.io/h2c" .root.Values.mtls.enabled }}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -81,6 +82,10 @@ spec:
               containerPort: {{ .port }}
             - name: metrics
               containerPort: {{ .metricsPort }}
+            {{- if .root.Values.mtls.enabled }}
+            - name: health
+              containerPort: {{ $probed }}
+            {{- end }}
           env:
             - name: LIKENESS_HOST
               value: 0.0.0.0
@@ -94,6 +99,11 @@ spec:
               value: /tmp/likeness
             - name: LIKENESS_KEYS_DIR
               value: /etc/likeness/keys
+            {{- if .root.Values.mtls.enabled }}
+            {{- include "likeness.tlsEnv" .root | nindent 12 }}
+            - name: LIKENESS_HEALTH_PORT
+              value: {{ $probed | quote }}
+            {{- end }}
             {{- if .usesStore }}
             {{- include "likeness.storeEnv" .root | nindent 12 }}
             {{- end }}
@@ -101,17 +111,17 @@ spec:
             {{- include "likeness.settingsEnv" $settings | trim | nindent 12 }}
           # Alive and ready are different questions: "" is the process, the service's name is its loaded model.
           startupProbe:
-            grpc: {port: {{ .port }}, service: {{ .healthService }}}
+            grpc: {port: {{ $probed }}, service: {{ .healthService }}}
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: {{ ceil (divf $values.startupSeconds 5) }}
           readinessProbe:
-            grpc: {port: {{ .port }}, service: {{ .healthService }}}
+            grpc: {port: {{ $probed }}, service: {{ .healthService }}}
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: 2
           livenessProbe:
-            grpc: {port: {{ .port }}, service: ""}
+            grpc: {port: {{ $probed }}, service: ""}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6
@@ -122,6 +132,9 @@ spec:
             - name: tmp
               mountPath: /tmp
             {{- include "likeness.keysMount" . | nindent 12 }}
+            {{- if .root.Values.mtls.enabled }}
+            {{- include "likeness.tlsMount" .root | nindent 12 }}
+            {{- end }}
             {{- with $values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -130,6 +143,9 @@ spec:
           emptyDir:
             sizeLimit: {{ $values.tmpSizeLimit }}
         {{- include "likeness.stageKeysVolume" . | nindent 8 }}
+        {{- if .root.Values.mtls.enabled }}
+        {{- include "likeness.tlsVolume" . | nindent 8 }}
+        {{- end }}
         {{- with $values.extraVolumes }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

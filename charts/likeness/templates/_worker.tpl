@@ -43,4 +43,7 @@
     - name: data
       mountPath: /data
     {{- include "likeness.keysMount" . | nindent 4 }}
+    {{- if .Values.mtls.enabled }}
+    {{- include "likeness.tlsMount" . | nindent 4 }}
+    {{- end }}
 {{- end }}
