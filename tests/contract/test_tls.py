@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from benchmarks.scale_fleet import NAME, Names
@@ -25,17 +19,16 @@ from services.common import tls
 from services.common.client import open_channel
 from services.common.probe import is_serving, plain_target
 from services.common.server import StageServer
-from services.common.tls import TlsError, TlsFolder, read_tls
+from services.common.tls import read_tls
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
 from services.gateway.stages import Call, Stages
 from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_people import enrol_ada
-from tests.contract.tls_authority import CLIENT, Authority, mount, pem_of
+from tests.contract.tls_authority import CLIENT, Authority, mount
 
 LOOPBACK = "127.0.0.1"
 face_stub: Any = faceswap_pb2_grpc.FaceSwapServiceStub
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Counting(faceswap_pb2_grpc.FaceSwapServiceServicer):
@@ -226,6 +219,18 @@ def test_a_renewed_stage_serves_without_a_restart(face_stage: Start, tmp_path: P
     refusal(target, tmp_path, authority.issue("worker", usage=CLIENT))
 
 
+def test_a_renewed_authority_with_its_old_key_is_still_trusted(
+    face_stage: Start, tmp_path: Path, authority: Authority
+) -> None:
+    """Between the renewals of stage and caller one has the authority's old certificate, the other its new one."""
+    renewed = Authority(key=authority.key)
+    assert renewed.pem != authority.pem
+    _, of_old = face_stage()
+    _, of_new = face_stage(tls_dir=mount(tmp_path / "renewed", renewed.issue(LOOPBACK)))
+    assert asked(f"{LOOPBACK}:{of_old.port}", tmp_path, renewed.issue("worker", usage=CLIENT)) == 7
+    assert asked(f"{LOOPBACK}:{of_new.port}", tmp_path, authority.issue("worker", usage=CLIENT)) == 7
+
+
 @pytest.mark.usefixtures("seen_at_once")
 def test_a_renewed_gateway_calls_on_and_cuts_nothing(start_stage: Any, tmp_path: Path, authority: Authority) -> None:
     """A stream goes on over the connection it has; new calls show the new certificate."""
@@ -252,73 +257,6 @@ def test_a_renewed_gateway_calls_on_and_cuts_nothing(start_stage: Any, tmp_path:
     requests.put(None)
     assert list(stream) == []
     stages.close()
-
-
-@pytest.mark.usefixtures("seen_at_once")
-def test_what_cannot_be_used_does_not_replace_what_can(
-    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
-) -> None:
-    good = authority.issue(LOOPBACK)
-    folder = TlsFolder(mount(tmp_path / "tls", good))
-    first = folder.current()
-    with caplog.at_level(logging.WARNING):
-        mount(tmp_path / "tls", {**authority.issue(LOOPBACK), "tls.key": good["tls.key"]})
-        assert folder.current() is first and folder.current() is first
-    assert len(caplog.records) == 1 and "not the key of the certificate" in caplog.text
-    renewed = authority.issue(LOOPBACK)
-    mount(tmp_path / "tls", renewed)
-    assert folder.current().certificate == renewed["tls.crt"] != first.certificate
-
-
-def test_files_are_not_looked_at_for_every_call(tmp_path: Path, authority: Authority) -> None:
-    folder = TlsFolder(mount(tmp_path / "tls", authority.issue(LOOPBACK)))
-    first = folder.current()
-    mount(tmp_path / "tls", authority.issue(LOOPBACK))
-    assert folder.current() is first  # tls.CHECK_EVERY_S have not passed
-
-
-# --- files that cannot be used ---
-
-
-def test_files_that_do_not_fit_are_named(tmp_path: Path, authority: Authority) -> None:
-    good = authority.issue(LOOPBACK)
-    other_key = ec.generate_private_key(ec.SECP256R1())
-    broken = {
-        "tls.key cannot be read": {name: good[name] for name in ("tls.crt", "ca.crt")},
-        "ca.crt cannot be read": {name: good[name] for name in ("tls.crt", "tls.key")},
-        "tls.crt holds no certificate": {**good, "tls.crt": b""},
-        "ca.crt holds no certificate": {**good, "ca.crt": b"-----BEGIN CERTIFICATE-----\nAAAA\n"},
-        "tls.key holds no private key": {**good, "tls.key": good["tls.crt"]},
-        "without a password": {**good, "tls.key": pem_of(other_key, b"word")},
-        "not the key of the certificate in tls.crt": {**good, "tls.key": pem_of(other_key)},
-        "tls.crt expired": authority.issue(LOOPBACK, valid=-timedelta(minutes=1)),
-    }
-    for number, (told, files) in enumerate(broken.items()):
-        with pytest.raises(TlsError, match=told):
-            read_tls(mount(tmp_path / str(number), files))
-    assert read_tls(mount(tmp_path / "good", good)).private_key == good["tls.key"]
-
-
-@pytest.mark.parametrize("program", ["services.encoder", "services.gateway"])
-def test_a_program_without_its_files_does_not_start(program: str, tmp_path: Path) -> None:
-    environment = {"LIKENESS_DATA_DIR": str(tmp_path / "data"), "LIKENESS_TLS_DIR": str(tmp_path / "tls")}
-    environment |= {"LIKENESS_PORT": "0", "LIKENESS_METRICS_PORT": "0", "LIKENESS_HTTP_PORT": "0"}
-    ended = subprocess.run(
-        [sys.executable, "-m", program],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ended.returncode == (1 if program == "services.encoder" else 2)
-    line = (ended.stdout + ended.stderr).strip().splitlines()[-1]
-    assert str(tmp_path / "tls" / "tls.crt") in line and "LIKENESS_TLS_DIR" in line
-
-
-def test_an_empty_variable_is_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIKENESS_TLS_DIR", "")
-    assert GatewaySettings().tls_dir is None
 
 
 # --- the gateway ---

@@ -28,12 +28,12 @@ def pem_of(key: ec.EllipticCurvePrivateKey, password: bytes = b"") -> bytes:
 class Authority:
     """Signs certificates without a subject, whose names are alternative names, as cert-manager makes them."""
 
-    def __init__(self, name: str = "ca") -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = self._builder(self._key, HOUR).subject_name(self._name)
+    def __init__(self, key: ec.EllipticCurvePrivateKey | None = None) -> None:
+        self.key = key or ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+        builder = self._builder(self.key, HOUR).subject_name(self._name)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        self.pem = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        self.pem = builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def issue(self, *names: str, usage: x509.ObjectIdentifier = SERVER, valid: timedelta = HOUR) -> dict[str, bytes]:
         """The three files of a certificate for DNS names and IP addresses; `valid` from now on."""
@@ -41,7 +41,7 @@ class Authority:
         builder = self._builder(key, valid).subject_name(x509.Name([]))
         builder = builder.add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        certificate = builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
         return {"tls.crt": certificate, "tls.key": pem_of(key), "ca.crt": self.pem}
 
     def _builder(self, key: ec.EllipticCurvePrivateKey, valid: timedelta) -> x509.CertificateBuilder:
