@@ -148,8 +148,8 @@ def _gate(speech_dir: Path | None, items: int, seed: int) -> dict[str, dict[str,
             total = np.cumsum(np.abs(work), dtype=np.float64)
             start = int((total[size - 1 :] - total[: total.size - size + 1]).argmax())
             stretch = work[start : start + size]
-            count[0] += confirms_audio_mark(stretch, SAMPLE_RATE_HZ, key, number)
-            count[1] += confirms_audio_mark(stretch, SAMPLE_RATE_HZ, key, other)
+            count[0] += confirms_audio_mark(stretch, SAMPLE_RATE_HZ, key, number, begins_at=start)
+            count[1] += confirms_audio_mark(stretch, SAMPLE_RATE_HZ, key, other, begins_at=start)
     return {
         f"{seconds:g}_s": {"confirmed_share": own / items, "other_number_confirmed_share": wrong / items}
         for seconds, (own, wrong) in counts.items()
@@ -167,7 +167,7 @@ def _times(seed: int) -> dict[str, float]:
         "search_s_10s": least_s(lambda: find_audio_mark(work, SAMPLE_RATE_HZ, key), 3),
         "search_s_10s_unmarked": least_s(lambda: find_audio_mark(speech, SAMPLE_RATE_HZ, key), 3),
         "search_s_60s_unmarked": least_s(lambda: find_audio_mark(np.tile(speech, 6), SAMPLE_RATE_HZ, key), 2),
-        "confirm_s_3s": least_s(lambda: confirms_audio_mark(work[:48_000], SAMPLE_RATE_HZ, key, 1), 5),
+        "confirm_s_3s": least_s(lambda: confirms_audio_mark(work[:48_000], SAMPLE_RATE_HZ, key, 1, begins_at=0), 5),
     }
 
 

@@ -168,14 +168,25 @@ def test_quiet_stretches_add_up() -> None:
     assert found.number == NUMBER
 
 
-def test_the_gate_confirms_the_number_and_no_other() -> None:
-    marked = mark(vocoded())
+@pytest.mark.parametrize("knows_where", [False, True])
+def test_the_gate_confirms_the_number_and_no_other(knows_where: bool) -> None:
+    marked, plain = mark(vocoded()), vocoded()
     for start in (0, 5_000, 12_345):
-        stretch = marked[start : start + 2 * SAMPLE_RATE_HZ]
-        assert confirms_audio_mark(stretch, SAMPLE_RATE_HZ, KEY, NUMBER)
-        assert not confirms_audio_mark(stretch, SAMPLE_RATE_HZ, OTHER_KEY, NUMBER)
-        assert not any(confirms_audio_mark(stretch, SAMPLE_RATE_HZ, KEY, NUMBER ^ 1 << bit) for bit in range(0, 32, 5))
-    assert not confirms_audio_mark(vocoded(), SAMPLE_RATE_HZ, KEY, NUMBER)
+        part = slice(start, start + 2 * SAMPLE_RATE_HZ)
+
+        def confirmed(samples: FloatArray, key: bytes = KEY, number: int = NUMBER, start: int = start) -> bool:
+            begins_at = start if knows_where else None
+            return confirms_audio_mark(samples, SAMPLE_RATE_HZ, key, number, begins_at=begins_at)
+
+        assert confirmed(marked[part])
+        assert not confirmed(plain[part])
+        assert not confirmed(marked[part], OTHER_KEY)
+        assert not any(confirmed(marked[part], number=NUMBER ^ 1 << bit) for bit in range(0, 32, 5))
+
+
+def test_a_mark_is_not_confirmed_where_it_does_not_begin() -> None:
+    stretch = mark(vocoded())[: 2 * SAMPLE_RATE_HZ]
+    assert not confirms_audio_mark(stretch, SAMPLE_RATE_HZ, KEY, NUMBER, begins_at=3_333)
 
 
 def test_the_gate_sees_a_mark_that_stops() -> None:

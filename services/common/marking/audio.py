@@ -16,6 +16,7 @@ from services.common.marking.audio_code import agreement, chance_of
 from services.common.marking.audio_layout import CHIP_SAMPLES, layout_of, pattern_of
 from services.common.marking.audio_marker import AudioMarker
 from services.common.marking.audio_search import LEAST_SAMPLES, Search, fold_stretches
+from services.common.marking.audio_tiles import fold_aligned
 from services.common.marking.found import MarkFound
 
 __all__ = ["AudioMarkSearch", "AudioMarker", "confirms_audio_mark", "find_audio_mark", "is_enough_to_confirm"]
@@ -49,29 +50,43 @@ def find_audio_mark(samples: FloatArray, rate_hz: int, key: bytes) -> MarkFound 
     return AudioMarkSearch(samples, rate_hz).find(key)
 
 
-def confirms_audio_mark(samples: FloatArray, rate_hz: int, key: bytes, number: int) -> bool:
+def confirms_audio_mark(
+    samples: FloatArray, rate_hz: int, key: bytes, number: int, *, begins_at: int | None = None
+) -> bool:
     """Whether samples, shape (n,), that were not re-timed since carry this number: what a release gate asks.
 
     Since the number is known, less speech is enough than for reading it. The whole pattern must agree, and each of its
     three symbols by itself: another number differs in two of them. Sound with another number or none passes with
     probability CONFIRM_CHANCE at most. Sound of which less than LEAST_AUDIBLE_S is louder than -60 dB of full scale
     passes always: there is next to nothing to be marked. Raises ValueError as `AudioMarker` does.
+
+    Args:
+        begins_at: how many 16 kHz samples the marker had given before these; None where that is not known, which takes
+            ten times as long.
     """
-    pattern = pattern_of(key, number)
     if not is_enough_to_confirm(samples, rate_hz):
         return True
-    speech = _at_16_khz(samples, rate_hz)
-    folded = fold_stretches(speech)
-    scores = agreement(folded, pattern)
-    stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
-    statistic = float(scores.max())
-    if chance_of(statistic, scores.size) > CONFIRM_CHANCE:
+    pattern, speech = pattern_of(key, number), _at_16_khz(samples, rate_hz)
+    if begins_at is None:
+        folded = fold_stretches(speech)
+        scores = agreement(folded, pattern)
+        stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
+        tiles, statistic, trials = (
+            np.roll(folded[stretch, phase], -int(frame), axis=0),
+            float(scores.max()),
+            scores.size,
+        )
+    else:
+        chip = -(-begins_at // CHIP_SAMPLES)
+        folded = fold_aligned(speech[chip * CHIP_SAMPLES - begins_at :])
+        tiles = np.roll(folded, chip + 1, axis=0)  # the marker's first frame begins a chip before the first sample
+        statistic, trials = float((tiles * pattern).sum() / (np.linalg.norm(tiles) + 1e-9)), 1
+    if chance_of(statistic, trials) > CONFIRM_CHANCE:
         return False
-    tiles = np.roll(folded[stretch, phase], -int(frame), axis=0).reshape(-1)
     least = max(LEAST_SYMBOL, LEAST_SYMBOL_SHARE * statistic)
-    signed = tiles * pattern.reshape(-1)
+    signed = (tiles * pattern).reshape(-1)
     return all(
-        float(signed[places].sum()) >= least * (float(np.linalg.norm(tiles[places])) + 1e-9)
+        float(signed[places].sum()) >= least * (float(np.linalg.norm(tiles.reshape(-1)[places])) + 1e-9)
         for places in layout_of(key).words
     )
 

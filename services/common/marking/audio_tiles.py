@@ -47,11 +47,17 @@ def fold(power: NDArray[np.float32], speed: float = 1.0, pitched: bool = True) -
     return np.stack([_fold(*_at(levels, weights, first / speed, step)) for first in range(PHASES)])
 
 
-def _weights(levels: Levels) -> NDArray[np.float32]:
+def fold_aligned(samples: FloatArray) -> Folded:
+    """As `fold`, of 16 kHz samples (n,) that begin with a chip: (FRAMES, BANDS). A tenth of the work."""
+    levels = levels_of(power_of(np.lib.stride_tricks.sliding_window_view(samples, WINDOW_SAMPLES)[::CHIP_SAMPLES]))
+    return _fold(levels, _weights(levels, CHIP_SAMPLES))
+
+
+def _weights(levels: Levels, hop_samples: int = HOP_SAMPLES) -> NDArray[np.float32]:
     energy = np.power(10.0, levels / 10.0)
     quiet = np.pad(np.percentile(energy, NOISE_SHARE, axis=0), 2, mode="edge")
     noise = NOISE_WEIGHT * np.convolve(quiet, np.full(5, 0.2), "valid")
-    strengths, _ = strengths_of(levels, HOP_SAMPLES)
+    strengths, _ = strengths_of(levels, hop_samples)
     audible = np.maximum(energy - 2.0 * FLOOR, 0.0)  # digital silence stands out by nothing
     return np.asarray(strengths * audible / (energy + noise), np.float32)
 

@@ -25,8 +25,8 @@ from services.gateway.provenance.release import sign_output, store_sidecar
 
 _log: Final = logging.getLogger(__name__)
 ContentT = TypeVar("ContentT", bytes, Path)
-HOLD_S: Final = 1.2  # as much speech shows whether it is marked: 60 of 60 pieces at 1.0 s
-HOLD_STEP_S: Final = 0.4
+HOLD_S: Final = 0.9  # as much shows whether it is marked: so it did in 60 of 60 pieces
+HOLD_STEP_S: Final = 0.3
 CHECK_EVERY_S: Final = 3.0
 _NOTHING: Final = np.zeros(0, np.float32)
 
@@ -44,6 +44,7 @@ class SpeechGate:
     number: int
     _waiting: list[FloatArray] = field(default_factory=list)
     _size: int = 0
+    _before: int = 0
     _look_at: int = round(HOLD_S * SAMPLE_RATE_HZ)
     _passed: bool = False
 
@@ -58,9 +59,10 @@ class SpeechGate:
         if self._size < self._look_at:
             return samples if self._passed else _NOTHING
         stretch, at_last = np.concatenate(self._waiting), self._size >= 2 * CHECK_EVERY_S * SAMPLE_RATE_HZ
-        if carries_speech_mark(stretch, self.key, self.number, surely=not (self._passed or at_last)):
+        surely = not (self._passed or at_last)
+        if carries_speech_mark(stretch, self.key, self.number, begins_at=self._before, surely=surely):
             leaving = samples if self._passed else stretch
-            self._waiting, self._size, self._passed = [], 0, True
+            self._waiting, self._size, self._before, self._passed = [], 0, self._before + self._size, True
         else:
             if at_last:
                 _require(False, "speech")
@@ -82,14 +84,17 @@ class SpeechGate:
 
 
 def require_speech_mark(samples: FloatArray, key: bytes, number: int) -> None:
-    """Raises LikenessError MARK_FAILED unless samples (n,) at 16 kHz carry the number."""
+    """Raises LikenessError MARK_FAILED unless samples (n,) at 16 kHz, from the first on, carry the number."""
     _require(carries_speech_mark(samples, key, number), "speech")
 
 
-def carries_speech_mark(samples: FloatArray, key: bytes, number: int, *, surely: bool = False) -> bool:
-    """Whether samples (n,) at 16 kHz carry the number. See `confirms_audio_mark`.
+def carries_speech_mark(
+    samples: FloatArray, key: bytes, number: int, *, begins_at: int = 0, surely: bool = False
+) -> bool:
+    """Whether samples (n,) at 16 kHz, as they come from the marker, carry the number. See `confirms_audio_mark`.
 
     Args:
+        begins_at: how many came before.
         surely: sound of which too little can be heard does not count.
 
     Raises:
@@ -100,7 +105,7 @@ def carries_speech_mark(samples: FloatArray, key: bytes, number: int, *, surely:
         from services.common.marking.audio import confirms_audio_mark, is_enough_to_confirm
 
         enough = not surely or is_enough_to_confirm(samples, SAMPLE_RATE_HZ)
-        return enough and confirms_audio_mark(samples, SAMPLE_RATE_HZ, key, number)
+        return enough and confirms_audio_mark(samples, SAMPLE_RATE_HZ, key, number, begins_at=begins_at)
 
     return _looked(look, "speech")
 
