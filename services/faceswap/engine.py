@@ -9,9 +9,10 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from services.faceswap.aside import aside
-from services.faceswap.blend import blend, lay_texture
+from services.faceswap.blend import blend, lay_texture, with_share
 from services.faceswap.chart import Laid, lay
 from services.faceswap.detector import Picture
 from services.faceswap.eyes import eyes_open
@@ -32,7 +33,7 @@ STEEP: Final = 0.6  # share of the feather's width over which the blend goes fro
 TURN_ROUNDS, MOST_TURN_DEG = 2, 5.5
 FOLLOW: Final = 0.4  # share of a new frame in what is smoothed over a film
 LAUGH_FROM, LAUGH_RAMP = 0.075, 0.02  # mouth opening of the source beyond the target's at which lips are left alone
-TURN, TURNED_AT = "turn", "turned at"
+TURN, TURNED_AT, SHARED = "turn", "turned at", "texture with share"
 TURN_PER_POSE: Final = -0.3  # about both axes: the further a head looks away, the more of it is turned back
 STEPS, STICK = 16, 0.75  # of the shares of lips and eyes; by how many steps a film's must leave the one it is at
 
@@ -138,9 +139,8 @@ def _painted(person: Likeness, face: Target, look: Look, memory: Memory | None, 
     box = _box_of(new_points, region)
     height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
     local = new_points - [region.left + box[1].start, region.top + box[0].start, 0.0]
-    texture = person.texture.level_for(float(np.ptp(local[:, :2], axis=0).max()))
-    share = _share(person, face, look, memory)
-    laying = aside(lay_texture, local, _triangles(), texels(texture.shape[0]), texture, share, height, width)
+    texture = _texture(person, face, look, memory, float(np.ptp(local[:, :2], axis=0).max()))
+    laying = aside(lay_texture, local, _triangles(), _texels(texture.shape[0]), texture, height, width)
     pixels, changed = warp_target(target, face.points, new_points, region)
     around = np.ascontiguousarray(pixels[box])
     fields = _fields(person, around, lay(local, height, width), look, memory)
@@ -150,16 +150,22 @@ def _painted(person: Likeness, face: Target, look: Look, memory: Memory | None, 
     return Painted(region, pixels, changed, alpha)
 
 
-def _share(person: Likeness, face: Target, look: Look, memory: Memory | None) -> FloatArray:
-    """The source's share by place on the face, on the zones' layout."""
+def _texture(person: Likeness, face: Target, look: Look, memory: Memory | None, face_px: float) -> NDArray[np.uint8]:
+    """The texture fit for a face of that size, its fourth channel the source's share by place on the face."""
+    level = person.texture.level_for(face_px)
     opening = mouth_opening(face.pose.apply(face.points))
     laughs = (mouth_opening(person.head) - opening - LAUGH_FROM) / LAUGH_RAMP
     kept = _followed(memory, "lips", float(np.clip(laughs, 0.0, 1.0)))
     unlike = _followed(memory, "eyes", abs(person.eyes_open - eyes_open(face.picture, face.points)))
-    share: FloatArray = person.texture.known * replaced(
-        look.regions, _step(memory, "lips step", kept), _step(memory, "eyes step", unlike)
-    )
-    return share
+    steps = _step(memory, "lips step", kept), _step(memory, "eyes step", unlike)
+    made = None if memory is None else memory.values.get(SHARED)
+    if made is None or made[0] != (len(level), look.regions, *steps):
+        texture = with_share(level, person.texture.known * replaced(look.regions, *steps))
+        made = (len(level), look.regions, *steps), texture
+        if memory is not None:
+            memory.values[SHARED] = made
+    shared: NDArray[np.uint8] = made[1]
+    return shared
 
 
 def _followed(memory: Memory | None, name: str, value: float) -> float:
@@ -208,6 +214,11 @@ def _box_of(points: Points, region: Region) -> tuple[slice, slice]:
     left, top = np.clip(low, 0, [region.width - 1, region.height - 1])
     right, bottom = np.clip(high, [left + 1, top + 1], [region.width, region.height])
     return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+
+@lru_cache(maxsize=16)
+def _texels(side: int) -> FloatArray:
+    return texels(side)
 
 
 @lru_cache(maxsize=1)

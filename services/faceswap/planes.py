@@ -20,7 +20,6 @@ from services.faceswap.canvas import Plane
 from services.faceswap.detector import Picture
 from services.faceswap.litert import FloatArray
 
-IntArray = NDArray[np.int32]
 # Matrix code point -> shares of red and blue in luma.
 _SHARES: Final = {
     1: (0.2126, 0.0722),
@@ -31,8 +30,6 @@ _SHARES: Final = {
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
 }
-BITS: Final = 16  # of fractions
-ONE, HALF = 1 << BITS, 1 << BITS - 1
 HD_HEIGHT_PX: Final = 720  # from here on BT.709 is meant where nothing is said, below BT.601
 
 
@@ -58,18 +55,30 @@ class PlanesCanvas:
         """Colour between its samples is interpolated."""
         first_x, first_y = left >> 1, top >> 1
         columns, rows = slice(first_x, (left + width + 1) >> 1), slice(first_y, (top + height + 1) >> 1)
-        colour = cv2.merge([self._frame.blue[rows, columns], self._frame.red[rows, columns]])
-        side_x, side_y = 2 * colour.shape[1], 2 * colour.shape[0]
-        fine: Any = cv2.resize(colour, (side_x, side_y), interpolation=cv2.INTER_LINEAR)
+        side_x, side_y = 2 * (columns.stop - first_x), 2 * (rows.stop - first_y)
+        fine = [
+            cv2.resize(plane[rows, columns], (side_x, side_y), interpolation=cv2.INTER_LINEAR)
+            for plane in (self._frame.blue, self._frame.red)
+        ]
         luma = self._frame.luma[2 * first_y : 2 * first_y + side_y, 2 * first_x : 2 * first_x + side_x]
-        joined = np.empty((side_y, side_x, 3), np.uint8)
-        cv2.mixChannels([np.ascontiguousarray(luma), fine], [joined], [0, 0, 1, 1, 2, 2])
+        joined = cv2.merge([luma, *fine])
         bgr: Any = cv2.transform(joined, self._to_bgr)
         return np.asarray(bgr, np.uint8)[top % 2 : top % 2 + height, left % 2 : left % 2 + width]
 
     def paste(self, left: int, top: int, cut: Picture, pixels: Picture, changed: NDArray[np.bool_]) -> None:
-        frame = self._frame
-        _paste(frame.luma, frame.blue, frame.red, left, top, self._from_bgr, cut, pixels, changed)
+        frame, (height, width) = self._frame, changed.shape
+        rows, columns = slice(top >> 1, (top + height + 1) >> 1), slice(left >> 1, (left + width + 1) >> 1)
+        _paste(
+            frame.luma[top : top + height, left : left + width],
+            frame.blue[rows, columns],
+            frame.red[rows, columns],
+            top & 1,
+            left & 1,
+            self._from_bgr,
+            cv2.split(cut),
+            cv2.split(pixels),
+            np.ascontiguousarray(changed),
+        )
 
 
 def warm_planes() -> None:
@@ -82,10 +91,10 @@ def warm_planes() -> None:
 
 
 @lru_cache(maxsize=16)
-def _factors(matrix: int, full_range: bool) -> tuple[FloatArray, IntArray]:
+def _factors(matrix: int, full_range: bool) -> tuple[FloatArray, FloatArray]:
     """From luma, blue-difference, red-difference and 1 to B, G, R, (3, 4).
 
-    And what a change of B, G and R does to luma, blue-difference and red-difference, (3, 3), in units of 1 / ONE.
+    And what a change of B, G and R does to luma, blue-difference and red-difference, (3, 3).
     """
     red, blue = _SHARES[matrix]
     luma = np.array([blue, 1.0 - red - blue, red])
@@ -97,37 +106,45 @@ def _factors(matrix: int, full_range: bool) -> tuple[FloatArray, IntArray]:
     back = np.linalg.inv(from_bgr)
     black = np.array([0.0 if full_range else 16.0, 128.0, 128.0])
     to_bgr = np.column_stack([back, -back @ black])
-    return to_bgr.astype(np.float32), np.rint(ONE * from_bgr).astype(np.int32)
+    return to_bgr.astype(np.float32), from_bgr.astype(np.float32)
 
 
 @numba.njit(inline="always")
 def _byte(value: Any) -> Any:
-    """A value in units of 1 / ONE, rounded and kept within a byte."""
-    return np.uint8(min(max((value + HALF) >> BITS, 0), 255))
+    """A value, not negative by much, rounded and kept within a byte."""
+    return np.uint8(np.int32(min(max(value + np.float32(0.5), np.float32(0.0)), np.float32(255.0))))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath=True)
 def _paste(
-    luma: Any, blue: Any, red: Any, left: int, top: int, from_bgr: Any, before: Any, after: Any, changed: Any
+    luma: Any, blue: Any, red: Any, odd_y: int, odd_x: int, from_bgr: Any, before: Any, after: Any, changed: Any
 ) -> None:
+    """All on the rectangle alone; its first row and column are the second of their square where `odd_...` is 1."""
     height, width = changed.shape
-    for colour_row in range(top >> 1, (top + height + 1) >> 1):
-        first_y, last_y = max(2 * colour_row - top, 0), min(2 * colour_row + 2 - top, height)
-        for column in range(left >> 1, (left + width + 1) >> 1):
-            blues, greens, reds = np.int32(0), np.int32(0), np.int32(0)
-            touched = False
-            for y in range(first_y, last_y):
-                for x in range(max(2 * column - left, 0), min(2 * column + 2 - left, width)):
-                    if changed[y, x]:
-                        touched = True
-                        b = np.int32(after[y, x, 0]) - np.int32(before[y, x, 0])
-                        g = np.int32(after[y, x, 1]) - np.int32(before[y, x, 1])
-                        r = np.int32(after[y, x, 2]) - np.int32(before[y, x, 2])
-                        change = from_bgr[0, 0] * b + from_bgr[0, 1] * g + from_bgr[0, 2] * r
-                        luma[top + y, left + x] = _byte((np.int32(luma[top + y, left + x]) << BITS) + change)
-                        blues, greens, reds = blues + b, greens + g, reds + r
-            if touched:
-                change = from_bgr[1, 0] * blues + from_bgr[1, 1] * greens + from_bgr[1, 2] * reds
-                blue[colour_row, column] = _byte((np.int32(blue[colour_row, column]) << BITS) + (change >> 2))
-                change = from_bgr[2, 0] * blues + from_bgr[2, 1] * greens + from_bgr[2, 2] * reds
-                red[colour_row, column] = _byte((np.int32(red[colour_row, column]) << BITS) + (change >> 2))
+    quarter = np.float32(0.25)
+    luma_b, luma_g, luma_r = from_bgr[0, 0], from_bgr[0, 1], from_bgr[0, 2]
+    blue_b, blue_g, blue_r = from_bgr[1, 0] * quarter, from_bgr[1, 1] * quarter, from_bgr[1, 2] * quarter
+    red_b, red_g, red_r = from_bgr[2, 0] * quarter, from_bgr[2, 1] * quarter, from_bgr[2, 2] * quarter
+    squares = blue.shape[1]
+    blues, reds = np.zeros(2 * squares, np.float32), np.zeros(2 * squares, np.float32)
+    inner_blues, inner_reds = blues[odd_x : odd_x + width], reds[odd_x : odd_x + width]
+    for y in range(height):
+        second = (y + odd_y) & 1
+        kept = np.float32(second)
+        here, counts = luma[y], changed[y]
+        b0, g0, r0 = before[0][y], before[1][y], before[2][y]
+        b1, g1, r1 = after[0][y], after[1][y], after[2][y]
+        for x in range(width):
+            counted = np.float32(counts[x])
+            b = (np.float32(b1[x]) - np.float32(b0[x])) * counted
+            g = (np.float32(g1[x]) - np.float32(g0[x])) * counted
+            r = (np.float32(r1[x]) - np.float32(r0[x])) * counted
+            here[x] = _byte(np.float32(here[x]) + (luma_b * b + luma_g * g + luma_r * r))
+            inner_blues[x] = inner_blues[x] * kept + (blue_b * b + blue_g * g + blue_r * r)
+            inner_reds[x] = inner_reds[x] * kept + (red_b * b + red_g * g + red_r * r)
+        if second or y == height - 1:
+            row = (y + odd_y) >> 1
+            blue_row, red_row = blue[row], red[row]
+            for n in range(squares):
+                blue_row[n] = _byte(np.float32(blue_row[n]) + (blues[2 * n] + blues[2 * n + 1]))
+                red_row[n] = _byte(np.float32(red_row[n]) + (reds[2 * n] + reds[2 * n + 1]))

@@ -117,20 +117,27 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     if float(np.abs(moves).max()) < MIN_MOVE_PX:
         return original, np.zeros(original.shape[:2], np.bool_)
     unit = max(region.radii)
-    steps_x = np.linspace(region.left, region.left + region.width - 1, GRID)
-    steps_y = np.linspace(region.top, region.top + region.height - 1, GRID)
+    # At the cells' centres, where `cv2.resize` takes values to lie.
+    middles = (np.arange(GRID) + 0.5) / GRID
+    steps_x, steps_y = region.left + middles * region.width - 0.5, region.top + middles * region.height - 0.5
     field = _spline(knots / unit, moves, steps_x / unit, steps_y / unit)
     x, y = (steps_x[np.newaxis, :] - region.centre[0]), (steps_y[:, np.newaxis] - region.centre[1])
-    window = np.clip((1.0 - np.hypot(x / region.radii[0], y / region.radii[1])) / 0.15, 0.0, 1.0)
-    field *= (window * window * (3 - 2 * window))[:, :, np.newaxis].astype(np.float32)
+    # Nothing moves any more in the outermost cells, whose outer halves continue evenly.
+    inwards = 1.0 - 1.0 / GRID - np.hypot(x / region.radii[0], y / region.radii[1])
+    window = np.clip(inwards / 0.15, 0.0, 1.0)
+    field *= (window * window * (3 - 2 * window)).astype(np.float32)
+    size = (region.width, region.height)
+    dx, dy = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in field)
     shape = original.shape[:2]
-    whole, parts, moved = np.empty((*shape, 2), np.int16), np.empty(shape, np.uint16), np.empty(shape, np.bool_)
+    whole, parts, moved = np.empty(shape, np.int32), np.empty(shape, np.uint16), np.empty(shape, np.bool_)
     part, (left, top) = _surroundings(target, region)
-    _spread(field, float(region.left - left), float(region.top - top), whole, parts, moved)
+    _places(dx, dy, region.left - left, region.top - top, whole, parts, moved)
     # Cubic sampling of a large face takes longer than all the rest, and there a pixel more or less is not seen.
     large = max(region.radii) > CUBIC_TO_PX
     interpolation = cv2.INTER_LINEAR if large else cv2.INTER_CUBIC
-    warped = cv2.remap(part, whole, parts, interpolation, borderMode=cv2.BORDER_REFLECT_101)
+    warped = cv2.remap(
+        part, whole.view(np.int16).reshape(*shape, 2), parts, interpolation, borderMode=cv2.BORDER_REFLECT_101
+    )
     cv2.copyTo(original, (~moved).view(np.uint8), warped)
     return np.asarray(warped, np.uint8), moved
 
@@ -144,49 +151,34 @@ def _surroundings(target: Picture, region: Region) -> tuple[Picture, tuple[int, 
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _spread(
-    field: FloatArray,
-    left: float,
-    top: float,
-    whole: NDArray[np.int16],
+def _places(
+    dx: FloatArray,
+    dy: FloatArray,
+    left: int,
+    top: int,
+    whole: NDArray[np.int32],
     parts: NDArray[np.uint16],
     moved: NDArray[np.bool_],
 ) -> None:
-    """A coarse field of displacements (g, g, 2), laid over the pixels: where each comes from, and whether at all.
+    """From displacements (h, w): where each pixel comes from, and whether from elsewhere at all.
 
-    `whole` (h, w, 2) and `parts` (h, w) are what `cv2.remap` takes fastest: pixels, and 32nds of a pixel.
+    `whole` and `parts` are what `cv2.remap` takes fastest: pixels, x in the lower 16 bits and y in the upper ones, and
+    32nds of a pixel.
     """
-    height, width = moved.shape
-    rows, columns = field.shape[0] - 1, field.shape[1] - 1
-    step_x = np.float32(columns / max(width - 1, 1))
-    step_y = np.float32(rows / max(height - 1, 1))
     least = np.float32(MIN_MOVE_PX * MIN_MOVE_PX)
-    room = np.float32(1024.0)  # what is cut off after it is added is rounded down, though it be negative
-    for y in range(height):
-        v = np.float32(y) * step_y
-        row = min(int(v), rows - 1)
-        fv = v - np.float32(row)
-        from_y = np.float32(y) + np.float32(top) + room
-        last = 0
-        for column in range(columns):
-            first = last
-            last = width if column == columns - 1 else min(width, int(np.ceil(np.float32(column + 1) / step_x)))
-            dx = field[row, column, 0] + fv * (field[row + 1, column, 0] - field[row, column, 0])
-            dy = field[row, column, 1] + fv * (field[row + 1, column, 1] - field[row, column, 1])
-            dx_next = field[row, column + 1, 0] + fv * (field[row + 1, column + 1, 0] - field[row, column + 1, 0])
-            dy_next = field[row, column + 1, 1] + fv * (field[row + 1, column + 1, 1] - field[row, column + 1, 1])
-            by_x, by_y = (dx_next - dx) * step_x, (dy_next - dy) * step_x
-            start = np.float32(column) / step_x
-            from_x = np.float32(left) + room
-            for x in range(first, last):
-                along = np.float32(x) - start
-                u, w = dx + along * by_x, dy + along * by_y
-                at_x = np.int32(np.float32(32.0) * (np.float32(x) + from_x + u) + np.float32(0.5))
-                at_y = np.int32(np.float32(32.0) * (from_y + w) + np.float32(0.5))
-                whole[y, x, 0] = np.int16((at_x >> np.int32(5)) - np.int32(1024))
-                whole[y, x, 1] = np.int16((at_y >> np.int32(5)) - np.int32(1024))
-                parts[y, x] = np.uint16(((at_y & np.int32(31)) << np.int32(5)) + (at_x & np.int32(31)))
-                moved[y, x] = u * u + w * w > least
+    steps, half = np.float32(32.0), np.float32(0.5)
+    room = 1024  # what is cut off after it is added is rounded down, though it be negative
+    from_x = np.float32(left + room)
+    for y in range(moved.shape[0]):
+        from_y = np.float32(y + top + room)
+        us, vs, whole_row, parts_row, moved_row = dx[y], dy[y], whole[y], parts[y], moved[y]
+        for x in range(moved.shape[1]):
+            u, v = us[x], vs[x]
+            at_x = np.int32(steps * (np.float32(np.int32(x)) + from_x + u) + half)
+            at_y = np.int32(steps * (from_y + v) + half)
+            whole_row[x] = np.int32(((at_x >> 5) - room) & 0xFFFF) | np.int32(((at_y >> 5) - room) << 16)
+            parts_row[x] = np.uint16(((at_y & 31) << 5) + (at_x & 31))
+            moved_row[x] = u * u + v * v > least
 
 
 _RINGS = (FACE_OVAL, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW, INNER_LIPS, OUTER_LIPS)
@@ -214,15 +206,14 @@ def _kernel_matrix(knots: Points) -> Points:
 
 
 def _spline(knots: Points, values: Points, x: Points, y: Points) -> FloatArray:
-    """Thin-plate spline through `values` (n, 2) at `knots` (n, 2), on the grid of x and y: (len(y), len(x), 2)."""
+    """Thin-plate spline through `values` (n, 2) at `knots` (n, 2), on the grid of x and y: (2, len(y), len(x))."""
     matrix = _kernel_matrix(knots)
     weights = np.linalg.solve(matrix, np.concatenate([values, np.zeros((3, 2))]))
-    across, down = x[:, np.newaxis] - knots[:, 0], y[:, np.newaxis] - knots[:, 1]
-    squared = (across * across)[np.newaxis] + (down * down)[:, np.newaxis] + 1e-18
-    squared = squared.reshape(-1, len(knots)).astype(np.float32)
+    across = ((x[:, np.newaxis] - knots[:, 0]) ** 2).astype(np.float32)
+    down = ((y[:, np.newaxis] - knots[:, 1]) ** 2 + 1e-18).astype(np.float32)
+    squared = (down[:, np.newaxis] + across).reshape(-1, len(knots))
     kernel = np.log(squared)
     kernel *= squared
-    bent = (kernel @ weights[:-3].astype(np.float32)).reshape(len(y), len(x), 2)
-    constant, by_x, by_y = weights[-3:]
-    even = constant + by_x * x[:, np.newaxis] + by_y * y[:, np.newaxis, np.newaxis]
-    return np.asarray(bent + even, np.float32)
+    bent = (weights[:-3].T.astype(np.float32) @ kernel.T).reshape(2, len(y), len(x))
+    constant, by_x, by_y = weights[-3:, :, np.newaxis, np.newaxis]
+    return np.asarray(bent + (constant + by_x * x + by_y * y[:, np.newaxis]), np.float32)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.faceswap.blend import blend, lay_texture
+from services.faceswap.blend import blend, lay_texture, with_share
 from services.faceswap.engine import MOST_TURN_DEG, MeshEngine
 from services.faceswap.face_engine import FACE_REGIONS, Look, Memory, View
 from services.faceswap.geometry import Similarity, rotation_angle_deg
@@ -81,7 +81,8 @@ def test_laying_a_texture_out_flat_is_the_texture() -> None:
     points = np.array([[0, 0, 0], [63, 0, 0], [0, 63, 0], [63, 63, 0]], np.float32)
     triangles = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
     texture = np.random.default_rng(0).integers(0, 255, (64, 64, 4), np.uint8)
-    laid = lay_texture(points, triangles, points[:, :2], texture, np.ones((64, 64), np.float32), 64, 64)
+    texture = with_share(texture, np.ones((32, 32), np.float32))
+    laid = lay_texture(points, triangles, points[:, :2], texture, 64, 64)
     assert np.abs(laid[:, :, :3].astype(int) - texture[:, :, :3])[:-1, :-1].max() <= 1
     assert laid[:, :, 3].min() >= 254
 
