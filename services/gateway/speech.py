@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Final
@@ -74,6 +75,7 @@ class Speech:
     _heard: list[FloatArray] = field(init=False, default_factory=list)
     _arrived_at: float = field(init=False, default=0.0)
     _sample_count: int = field(init=False, default=0)
+    _similarity: Future[float] | None = field(init=False, default=None)
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
 
@@ -98,6 +100,7 @@ class Speech:
         with self._failure_recorded():
             for _ in self._samples():
                 pass
+            self._similarity = self._measuring()
             data = self._file = self._signed(encode_audio(self._all_samples(), self.order.format))
         self.end()
         return data
@@ -123,18 +126,16 @@ class Speech:
             self._record("canceled", error=LikenessError("CANCELLED", "The listener went away before the end."))
             return
         self.figures.models = model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
+        similarity = self._similarity or self._measuring()
+        with self._failure_recorded():
+            released = self._file or self._signed(bytes(self._sent), detached=True)
+            media = self._keep() if self.order.keep else None
         try:
-            similarity = measure_similarity(
-                self.gateway.stages, self._all_samples(), self.profile.embedding, self.call, label="the speech"
-            )
-            self.figures.speaker_similarity = round(similarity, 5)
+            self.figures.speaker_similarity = round(similarity.result(), 5)
         except LikenessError as error:
             # The speech is sound and may be on its way already; that its likeness is unknown is told, not hidden.
             self.figures.similarity_error = f"{error.reason}: {error.detail}"
             _log.warning("job %s: similarity not measured: %s", self.job_id, error.detail)
-        with self._failure_recorded():
-            released = self._file or self._signed(bytes(self._sent), detached=True)
-            media = self._keep() if self.order.keep else None
         sha256 = hashlib.sha256(released).hexdigest()
         ended = self._record("succeeded", media_id=None if media is None else media.id, sha256=sha256)
         if media is not None and not ended:  # called off meanwhile: the voice was deleted
@@ -144,7 +145,7 @@ class Speech:
         """Samples as they leave the stages, and have passed the gate."""
         with fields_called(HTTP_NAMES):
             for chunk in self._stream:
-                self._arrived_at = chunk.arrived_at
+                self._arrived_at = max(self._arrived_at, chunk.arrived_at)
                 yield from self._noted(self._gate.write(chunk.samples))
             yield from self._noted(self._gate.finish())
             if not self._heard:
@@ -156,7 +157,8 @@ class Speech:
         if not samples.size:
             return
         if self.figures.ttfa_ms is None:
-            self.figures.ttfa_ms = round((time.monotonic() - self.started_at) * 1000.0, 2)
+            self._arrived_at = time.monotonic()
+            self.figures.ttfa_ms = round((self._arrived_at - self.started_at) * 1000.0, 2)
         elapsed_s = self._arrived_at - self.started_at  # how long the listener takes is no matter
         self._heard.append(samples)
         self._sample_count += samples.size
@@ -167,6 +169,14 @@ class Speech:
 
     def _all_samples(self) -> FloatArray:
         return np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
+
+    def _measuring(self) -> Future[float]:
+        """How alike it sounds: the encoder works on that while the file is made and signed."""
+        pool = ThreadPoolExecutor(1, "similarity")
+        enrolled, samples = self.profile.embedding, self._all_samples()
+        begun = pool.submit(measure_similarity, self.gateway.stages, samples, enrolled, self.call, label="the speech")
+        pool.shutdown(wait=False)
+        return begun
 
     def _keep(self) -> Media:
         """What was answered; of a stream, a file with the right sizes, where its container knows of such."""

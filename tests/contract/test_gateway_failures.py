@@ -158,7 +158,8 @@ def test_several_workers_share_their_metrics_and_finish_what_runs(tmp_path: Path
         counts = {_count_lists(gateway) for _ in range(5)}
         assert counts == {10.0}
         stages.doings.go_on.clear()
-        speech = {"input": f"Before. {HOLD_WORD} after.", "voice": "Ada", "response_format": "wav", "stream": True}
+        text = f"Enough can be heard before. {HOLD_WORD} after."
+        speech = {"input": text, "voice": "Ada", "response_format": "wav", "stream": True}
         with gateway.client.stream("POST", SPEECH, json=speech) as response:
             pieces = response.iter_raw()
             received = next(pieces)

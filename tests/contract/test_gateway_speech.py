@@ -36,7 +36,7 @@ PITCH_HZ = 200.0
 SHORT = "Good morning to you."
 LONG = "This sentence goes on and on until it is long enough to be streamed. " * 3
 
-ILL_FATED = {"input": f"All is well until {BREAK_WORD}", "voice": "Ada"}
+ILL_FATED = {"input": f"All has been well with everybody until {BREAK_WORD}", "voice": "Ada"}
 
 
 def header(response: httpx.Response, figure: str) -> float:
@@ -192,7 +192,7 @@ def test_similarity_is_that_of_this_output(stack: Stack) -> None:
 
 def test_long_input_is_streamed_before_it_is_complete(stack: Stack) -> None:
     stack.stages.doings.go_on.clear()
-    text = f"Before the pause. {HOLD_WORD} {LONG}"
+    text = f"Enough can be heard before the pause. {HOLD_WORD} {LONG}"
     with stack.client.stream("POST", "/v1/audio/speech", json={"input": text, "voice": "Ada"}) as response:
         assert response.status_code == 200
         assert response.headers["transfer-encoding"] == "chunked"
@@ -264,7 +264,7 @@ def test_failure_in_mid_stream_breaks_the_body(stack: Stack) -> None:
         stack.client.stream(
             "POST",
             "/v1/audio/speech",
-            json={"input": f"All is well until {BREAK_WORD}", "voice": "Ada", "stream": True},
+            json={"input": f"All has been well with everybody until {BREAK_WORD}", "voice": "Ada", "stream": True},
         ) as response,
     ):
         assert response.status_code == 200
