@@ -176,7 +176,7 @@ def test_short_input_is_completed_with_exact_figures(stack: Stack) -> None:
     assert float(response.headers["X-Likeness-Time-To-First-Audio-Ms"]) == pytest.approx(figures["ttfa_ms"], abs=0.1)
     similarity = header(response, "Speaker-Similarity")
     assert similarity == pytest.approx(figures["speaker_similarity"], abs=1e-4) == pytest.approx(1.0, abs=0.02)
-    assert 0 < figures["ttfa_ms"] / 1000 <= figures["real_time_factor"] * seconds
+    assert 0 < figures["ttfa_ms"] / 1000 <= figures["real_time_factor"] * seconds + 1e-4
     assert job["status"] == "succeeded"
     assert job["request_id"] == response.headers["X-Request-Id"]
     assert job["parameters"] | {"seed": 3, "input_characters": len(SHORT)} == job["parameters"]
