@@ -81,9 +81,13 @@ class Doings(FaceDoings):
     go_on: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
     speakers: list[types_pb2.SpeakerProfile] = field(default_factory=list)
+    two_speak: bool = False  # set: every recording sounds to the encoder as if two people spoke
 
 
 class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
+    def __init__(self, doings: Doings) -> None:
+        self._doings = doings
+
     def load(self) -> None:
         return None
 
@@ -103,7 +107,10 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
             mel_spread=[1.0] * MEL_BINS,
         )
         quality = encoder_pb2.ReferenceQuality(
-            total_seconds=samples.size / SAMPLE_RATE_HZ, speech_seconds=loud.size / SAMPLE_RATE_HZ, snr_db=40.0
+            total_seconds=samples.size / SAMPLE_RATE_HZ,
+            speech_seconds=loud.size / SAMPLE_RATE_HZ,
+            snr_db=40.0,
+            multiple_speakers=self._doings.two_speak,
         )
         return encoder_pb2.EmbedSpeechResponse(profile=profile, quality=quality)
 
@@ -186,7 +193,7 @@ class FakeStages:
         self.data_dir = data_dir
         self.doings = Doings()
         self.servers = {
-            "encoder": self._start(settings, "Encoder", FakeEncoder(), encoder_pb2, encoder_pb2_grpc),
+            "encoder": self._start(settings, "Encoder", FakeEncoder(self.doings), encoder_pb2, encoder_pb2_grpc),
             "synthesizer": self._start(
                 narrow, "Synthesizer", FakeSynthesizer(self.doings), synthesizer_pb2, synthesizer_pb2_grpc
             ),

@@ -28,7 +28,7 @@ def start(stage: str, port: int) -> StageServer:
     settings = StageSettings(port=port, drain_wait_s=0.0, drain_grace_s=0.2, max_concurrency=8, log_level="error")
     doings = Doings()
     parts: dict[str, tuple[str, Any, Any, Any]] = {
-        "encoder": ("Encoder", FakeEncoder(), encoder_pb2, encoder_pb2_grpc),
+        "encoder": ("Encoder", FakeEncoder(doings), encoder_pb2, encoder_pb2_grpc),
         "synthesizer": ("Synthesizer", FakeSynthesizer(doings), synthesizer_pb2, synthesizer_pb2_grpc),
         "vocoder": ("Vocoder", FakeVocoder(settings, doings), vocoder_pb2, vocoder_pb2_grpc),
         "faceswap": ("FaceSwap", FakeFaceSwap(doings, settings), faceswap_pb2, faceswap_pb2_grpc),

@@ -180,6 +180,15 @@ def test_other_words_are_no_consent(
     assert says in told
 
 
+def test_a_phrase_that_two_people_read_in_turn_is_no_consent(
+    client: FlaskClient, app: Any, stages: FakeStages, ear: list[Phrase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files_of_consents(app)
+    monkeypatch.setattr(stages.doings, "two_speak", True)
+    told = refused(say(client, ask(client)["id"], recording(take=25)), 422, "PROOF_SPLICED", "recording")
+    assert "One person" in told and files_of_consents(app) == before
+
+
 def test_a_phrase_is_for_one_recording_whatever_comes_of_it(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
