@@ -11,15 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 from flask.testing import FlaskClient
-from onnx import TensorProto, helper
 from sqlalchemy import update
 
 from likeness._receipts import ReceiptError, verify_receipt
-from services.common.decode_picture import encode_picture
 from services.gateway.app import create_app
 from services.gateway.consents.policy import Policy, PolicyError, load_policy
 from services.gateway.db import Consent
@@ -318,68 +314,3 @@ def test_neither_gateway_nor_worker_starts_with_a_broken_policy(tmp_path: Path) 
         assert done.returncode == 2
         (line,) = [line for line in done.stderr.splitlines() if "policy" in line]
         assert "enogh" in line and "Traceback" not in done.stderr
-
-
-# --- the safety classifier ---
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An ONNX model with two classes: how dark and how red a picture of 8 x 8 pixels is."""
-    path = tmp_path_factory.mktemp("classifier") / "red.onnx"
-    nodes = [
-        helper.make_node("ReduceMean", ["picture"], ["means"], axes=[2, 3], keepdims=0),
-        helper.make_node("Slice", ["means", "from", "to", "axis"], ["red"]),
-        helper.make_node("Sub", ["one", "red"], ["other"]),
-        helper.make_node("Concat", ["other", "red"], ["scores"], axis=1),
-    ]
-    constants = [
-        *(
-            helper.make_tensor(name, TensorProto.INT64, [1], [value])
-            for name, value in (("from", 0), ("to", 1), ("axis", 1))
-        ),
-        helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "red",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-    return str(path)
-
-
-def rules(model: str, **more: Any) -> dict[str, Any]:
-    return {"safety_classifier": {"model": model, "size_px": 8, "refused_classes": [1], "threshold": 0.8, **more}}
-
-
-def red() -> bytes:
-    pixels = np.zeros((64, 64, 3), np.uint8)
-    pixels[:, :, 2] = 255
-    return encode_picture(pixels, "png")
-
-
-def enrol_face(client: FlaskClient, picture: bytes) -> Any:
-    consent = made(client.post(FACE_CONSENTS, json=SYNTHETIC))["id"]
-    return client.post("/v1/faces", data={"consent": consent, "picture": (io.BytesIO(picture), "face.png")})
-
-
-def test_what_the_classifier_refuses_is_neither_a_face_nor_a_target(under: Any, classifier: str) -> None:
-    client = under(**rules(classifier))
-    assert "refuses this (1.00" in refused(enrol_face(client, red()), 403, "SAFETY_REFUSED", "picture")
-    face = made(enrol_face(client, portrait()))["id"]
-    swap = {"face": face, "target": (io.BytesIO(red()), "target.png")}
-    refused(client.post("/v1/swaps", data=swap), 403, "SAFETY_REFUSED", "target")
-
-
-@pytest.mark.parametrize("fault", ["missing", "no model", "another shape"])
-def test_without_its_classifier_nothing_is_made(under: Any, classifier: str, tmp_path: Path, fault: str) -> None:
-    broken = tmp_path / "model.onnx"
-    if fault == "no model":
-        broken.write_bytes(b"not a model")
-    wanted = rules(classifier, refused_classes=[7]) if fault == "another shape" else rules(str(broken))
-    refused(enrol_face(under(**wanted), portrait()), 503, "SAFETY_UNAVAILABLE")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from services.faceswap.detector import Picture
+from services.faceswap.detector import Detection, Picture
 from services.faceswap.face_engine import Look, Memory, Painted
 from services.faceswap.finder import Face
 from services.faceswap.litert import FloatArray
@@ -66,6 +66,15 @@ class DiscFinder:
                 mesh = Mesh(disc_points(x, y, radius), 0.99)
                 faces.append(Face(detection_of(mesh), mesh))
         return faces
+
+    def glance(self, picture: Picture, part: int | None = None) -> Callable[[], list[Detection]]:
+        faces = self.find_fast(picture)
+        return lambda: [face.detection for face in faces]
+
+    def verified(self, picture: Picture, proposals: Sequence[Detection], known: Sequence[Mesh] = ()) -> list[Face]:
+        found = self.find_fast(picture, known)
+        self.looks -= 1
+        return found
 
     def find(self, picture: Picture) -> list[Face]:
         return []
