@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.reading_aloud import read_aloud
+from services.common.encode_audio import encode_audio
 from services.gateway.accounts.secrets import make_key
 from tests.contract.gateway_fake_faces import film, portrait
 from tests.contract.gateway_fakes import FakeStages
@@ -94,6 +96,25 @@ def test_a_film_is_swapped_and_plays(browser: Browser, gateway: GatewayProcess, 
     assert seen[0] == 320 and seen[1] == pytest.approx(3.0, abs=0.1)
     assert seen[2] > 180 and seen[3] < 150
     assert browser.console == []
+
+
+def test_who_reads_the_phrase_is_enrolled_with_it(browser: Browser, gateway: GatewayProcess, tmp_path: Path) -> None:
+    form, shown = "document.querySelector('#voice-form')", "document.querySelector('#phrase').textContent"
+    browser.open(gateway.url)
+    browser.run(f"{form}.elements.who.value = 'Grace Hopper'; {form}.elements.name.value = 'Grace'")
+    browser.run(f"{form}.querySelector('input[value=spoken]').click(); document.querySelector('#ask-phrase').click()")
+    browser.until(f"{shown}.includes('Grace Hopper')")
+    said = tmp_path / "phrase.wav"
+    said.write_bytes(encode_audio(read_aloud(str(browser.run(shown))), "wav"))
+    browser.choose_file("#voice-form input[name=audio_sample]", said)
+    submit(browser, "#voice-form")
+    told = str(
+        browser.until("document.querySelector('#voice-form .outcome.good, #voice-form .outcome.bad')?.textContent")
+    )
+    assert told.startswith("Grace is enrolled"), told
+    (consent,) = gateway.client.get("/v1/audio/voice_consents").json()["data"]
+    assert (consent["who"], consent["kind"]) == ("Grace Hopper", "spoken")
+    assert "used up" in str(browser.run(shown)) and browser.console == []
 
 
 def test_a_file_is_verified_on_its_page(gateway: GatewayProcess, browser: Browser, tmp_path: Path) -> None:

@@ -64,10 +64,49 @@ function showFigures(list, figures) {
 // --- consent ---
 for (const form of [$("#voice-form"), $("#face-form")]) {
   form.addEventListener("change", () => {
-    const attested = form.elements.kind.value === "attested";
-    $(".attested", form).hidden = !attested;
-    form.elements.attested_by.required = attested;
+    const kind = form.elements.kind.value;
+    showPart(form, ".attested", kind === "attested");
+    showPart(form, ".vouched", kind !== "spoken");
+    showPart(form, ".spoken", kind === "spoken");
   });
+}
+
+function showPart(form, selector, shown) {
+  const part = $(selector, form);
+  if (!part) return;
+  part.hidden = !shown;
+  for (const field of part.querySelectorAll("input, textarea")) field.required = shown;
+}
+
+// A phrase is for one recording; the recording of it is also the voice's sample.
+let challenge = null;
+function showPhrase(given) {
+  challenge = given;
+  $("#phrase").textContent = given ? given.phrase : "That phrase is used up.";
+  $("#ask-phrase").textContent = given ? "Another phrase" : "Show a new phrase";
+}
+
+$("#ask-phrase").addEventListener("click", async () => {
+  const form = $("#voice-form");
+  if (!form.elements.who.reportValidity()) return;
+  try {
+    showPhrase(await postJson("/v1/audio/voice_consents/challenges", { who: form.elements.who.value }));
+    say(form, "Record the phrase now, or choose a recording of it.");
+  } catch (error) {
+    say(form, error.message, "bad");
+  }
+});
+
+async function spokenConsent(recording) {
+  if (!challenge) throw new Error("Show the phrase first, and record it.");
+  const proof = new FormData();
+  proof.append("challenge", challenge.id);
+  proof.append("recording", recording, recording.name || "phrase");
+  try {
+    return await (await call("/v1/audio/voice_consents", { method: "POST", body: proof })).json();
+  } finally {
+    showPhrase(null);
+  }
 }
 
 async function recordConsent(path, data) {
@@ -82,9 +121,12 @@ async function recordConsent(path, data) {
 
 // A consent whose enrolment failed is used again on the next attempt, unless the form says something else by then.
 const unused = {};
-async function consentFor(path, data) {
+async function consentFor(path, data, proof) {
   const said = ["who", "kind", "evidence", "attested_by"].map((name) => data.get(name)).join("\n");
-  if (unused[path]?.said !== said) unused[path] = { said, consent: await recordConsent(path, data) };
+  if (unused[path]?.said !== said || unused[path].proof !== proof) {
+    const consent = await (data.get("kind") === "spoken" ? spokenConsent(proof) : recordConsent(path, data));
+    unused[path] = { said, proof, consent };
+  }
   return unused[path].consent.id;
 }
 
@@ -124,9 +166,10 @@ onSubmit($("#voice-form"), "Listening and calibrating; this takes up to half a m
   const files = data.getAll("audio_sample").filter((file) => file.size);
   if (!files.length && recording) files.push(recording);
   if (!files.length) throw new Error("Choose a recording, or record one.");
+  const spoken = data.get("kind") === "spoken";
   files.forEach((file) => upload.append("audio_sample", file, file.name || "recording"));
   upload.append("name", data.get("name"));
-  upload.append("consent", await consentFor("/v1/audio/voice_consents", data));
+  upload.append("consent", await consentFor("/v1/audio/voice_consents", data, spoken ? files[0] : undefined));
   const voice = await (await call("/v1/audio/voices", { method: "POST", body: upload })).json();
   delete unused["/v1/audio/voice_consents"];
   await refresh();
