@@ -41,7 +41,10 @@ _TRIGGER: Final = {
             {
                 "type": {"const": "prometheus"},
                 "metricType": {"const": "AverageValue"},
-                "metadata": _record({"serverAddress": _TEXT, "query": _TEXT, "threshold": _TEXT}),
+                "metadata": _record(
+                    {"serverAddress": _TEXT, "query": _TEXT, "threshold": _TEXT},
+                    ignoreNullValues={"enum": ["true", "false"]},
+                ),
             }
         ),
         _record(

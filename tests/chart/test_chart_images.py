@@ -26,7 +26,7 @@ ENTRIES["gateway"] = ("services.gateway.__main__", "services.gateway.worker", "s
 # Loaded by name at run time: a database driver by its URL, tracing by a setting.
 BY_NAME = {"psycopg", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"}
 OF_ALL = {"httpx", "rich", "typer"}  # of the package `likeness`, whose command line is not used here
-# Installed, in MB; 488, 370, 294, 743 and 803 with the versions of requirements/tested.txt.
+# Installed, in MB; 503, 386, 310, 758 and 917 with the versions of requirements/tested.txt.
 MAX_MB = {"encoder": 540, "synthesizer": 410, "vocoder": 360, "faceswap": 820, "gateway": 950}
 
 

@@ -148,6 +148,28 @@ def test_metrics_are_for_those_who_watch(chart: helm.Chart) -> None:
         assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
+def test_a_gateway_behind_its_peers_can_still_be_watched(chart: helm.Chart) -> None:
+    """Its metrics are on the port of its API."""
+    monitoring = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    front = scenario_values("external-everything")["gateway"]["networkPolicyFrom"]
+    for watching in ([], monitoring):
+        values = {**scenario_values("external-everything"), "networkPolicy": {"metricsFrom": watching}}
+        policy = render(chart, values).one("NetworkPolicy", "likeness-gateway")
+        peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"] if "namespaceSelector" in peer]
+        assert peers == front + watching
+
+
+def test_scalers_reach_the_bundled_database(chart: helm.Chart) -> None:
+    keda = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}]
+    values = {
+        "database": {"mode": "bundled"},
+        "worker": {"autoscaling": {"enabled": True}},
+        "networkPolicy": {"scalersFrom": keda},
+    }
+    rules = render(chart, values).one("NetworkPolicy", "likeness-database")["spec"]["ingress"]
+    assert {"from": keda, "ports": [{"protocol": "TCP", "port": 5432}]} in rules
+
+
 # --- the ways in ---
 
 

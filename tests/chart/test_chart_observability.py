@@ -41,7 +41,24 @@ def dashboard_queries() -> dict[str, str]:
     return found
 
 
-QUERIES = {rule["alert"]: rule["expr"] for rule in alert_rules()} | dashboard_queries()
+def scaler_queries() -> dict[str, str]:
+    """What KEDA asks Prometheus for, and the metrics that an HPA asks an adapter for, of the chart's widest scenario."""
+    scaling = {"autoscaling": {"enabled": True, "signal": "prometheus"}}
+    values = {**scenario_values("ha"), "stageDefaults": scaling, "worker": scaling}
+    with helm.Chart.load(CHART) as loaded:
+        rendered = render(loaded, values)
+    found = {}
+    for scaler in rendered.of_kind("ScaledObject", "HorizontalPodAutoscaler"):
+        name, spec = f"scaler of {scaler['metadata']['name']}", scaler["spec"]
+        for trigger in spec.get("triggers", []):
+            found[name] = trigger["metadata"]["query"]
+        for metric in (one["pods"]["metric"]["name"] for one in spec.get("metrics", []) if one["type"] == "Pods"):
+            found[f"{name}: {metric}"] = metric
+    return found
+
+
+SCALERS = scaler_queries()
+QUERIES = {rule["alert"]: rule["expr"] for rule in alert_rules()} | dashboard_queries() | SCALERS
 
 
 def page(url: str) -> str:
@@ -113,6 +130,13 @@ def test_most_queries_were_checked_for_their_labels(live: dict[str, set[str]]) -
 
 def test_an_unknown_metric_would_be_noticed(live: dict[str, set[str]]) -> None:
     assert "likeness_requests_total" in live and "likeness_request_total" not in live
+
+
+def test_scalers_of_stages_and_workers_are_among_the_queries() -> None:
+    asked = " ".join(SCALERS.values())
+    for metric in ('likeness_inflight{stage="vocoder"', "likeness_queue_depth", "likeness_jobs{"):
+        assert metric in asked
+    assert "scaler of likeness-faceswap: likeness_inflight" in SCALERS
 
 
 def test_dashboard_is_what_its_script_writes() -> None:

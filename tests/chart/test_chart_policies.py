@@ -396,11 +396,37 @@ def test_settings_of_workers_go_before_those_of_gateways(chart: helm.Chart) -> N
     assert "LIKENESS_WORKERS" not in variables
 
 
+def test_a_registry_is_put_before_images_with_or_without_its_slash(chart: helm.Chart) -> None:
+    for registry in ("registry.example.org:5000/media", "registry.example.org:5000/media/"):
+        (container,) = containers(render(chart, {"image": {"registry": registry}}).one("Deployment", "likeness-encoder"))
+        assert container["image"] == "registry.example.org:5000/media/likeness-encoder:0.1.0"
+
+
+def test_a_stage_may_be_stopped_before_the_next_one_starts(chart: helm.Chart) -> None:
+    """Kubernetes refuses the figures of a rolling update beside Recreate."""
+    stages = {"faceswap": {"strategy": {"type": "Recreate"}}}
+    assert render(chart, {"stages": stages}).one("Deployment", "likeness-faceswap")["spec"]["strategy"] == {
+        "type": "Recreate"
+    }
+    usual = render(chart, {}).one("Deployment", "likeness-faceswap")["spec"]["strategy"]
+    assert usual == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_what_is_compiled_is_kept_where_the_values_say(chart: helm.Chart) -> None:
+    values = {"stages": {"faceswap": {"modelCache": {"existingClaim": "kernels"}}}}
+    for stage, kind in (("faceswap", "persistentVolumeClaim"), ("encoder", "emptyDir")):
+        ((workload, container),) = render(chart, values).running(stage)
+        (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "cache")
+        assert plain_environment(container)["NUMBA_CACHE_DIR"].startswith(mount["mountPath"] + "/")
+        (volume,) = (volume for volume in pod_spec(workload)["volumes"] if volume["name"] == "cache")
+        assert kind in volume
+
+
 def test_airgapped_takes_every_image_from_inside(chart: helm.Chart) -> None:
     for workload in render(chart, scenario_values("airgapped")).workloads:
         for container in containers(workload):
             assert container["image"].startswith("registry.internal:5000/")
-            assert container["imagePullPolicy"] == "Never"
+            assert container["imagePullPolicy"] != "Always"
 
 
 def test_what_somebody_waits_for_goes_before_jobs(chart: helm.Chart) -> None:

@@ -28,6 +28,7 @@ from tests.chart.rendering import (
     settings_class,
 )
 
+SCALED_WORKERS = "database.mode=bundled,worker.autoscaling.enabled=true"
 MINORS = sorted({utils.major_minor(version) for version in utils.all_versions()}, key=Version)[-3:]
 
 
@@ -80,6 +81,13 @@ def test_validation_notices_a_misspelt_field(chart: helm.Chart) -> None:
         ("stageDefaults.resources.requests.cpu=lots", "cpu"),
         ("stageDefaults.autoscalling.enabled=true", "autoscalling"),
         ("image.tag=latest", "tag"),
+        ("image.registry=https://registry.example.org/", "registry"),
+        ("stages.faceswap.gpu=1", "gpu"),
+        ("stageDefaults.podDisruptionBudget.maxUnavailable=0", "maxUnavailable"),
+        ("stageDefaults.modelCache.size=1Gi", "size"),
+        ("gateway.ingress.hosts[0]=likeness.example.org", "hosts"),
+        ("gateway.settings=null", "settings"),
+        ("keys.trusted=null", "trusted"),
         ("stages.encoder.image.digest=sha256:12", "digest"),
         ("podUser.runAsUser=0", "runAsUser"),
         ("store.mode=folder", "mode"),
@@ -123,6 +131,17 @@ def test_schema_refuses(chart: helm.Chart, expression: str, named: str) -> None:
         ("stages.vocoder.autoscaling.enabled=true,stages.vocoder.autoscaling.signal=database", "workers"),
         ("stages.vocoder.autoscaling.minReplicas=9", "minReplicas"),
         ("store.mode=external,store.external.existingSecret=keys", "store.external.url"),
+        ("gateway.autoscaling.minReplicas=9", "gateway.autoscaling: minReplicas"),
+        ("worker.autoscaling.minReplicas=9", "worker.autoscaling: minReplicas"),
+        (f"{SCALED_WORKERS},worker.autoscaling.signal=cpu,worker.autoscaling.minReplicas=0", "minReplicas to 1"),
+        (f"{SCALED_WORKERS},worker.autoscaling.signal=prometheus,worker.autoscaling.minReplicas=0", "to database"),
+        (SCALED_WORKERS, "networkPolicy.scalersFrom"),
+        ("stages.faceswap.gpu.count=1,stages.faceswap.autoscaling.enabled=true", "use pods or prometheus"),
+        ("stageDefaults.resources.limits.nvidia\\.com/gpu=1", "gpu.count"),
+        ("gateway.settings.oidc_issuer=https://login.example.org", "oidc_audience"),
+        ("store.external.url=s3://s3.example.org", "store.mode to external"),
+        ("store.encryption=kms", "store.kmsKeyId"),
+        ("store.kmsKeyId=key-1", "store.encryption=kms"),
         ("mtls.issuerRef.name=corporate", "mtls.enabled"),
         ("mtls.renewBefore=2160h", "mtls.renewBefore"),
         ("mtls.enabled=true,mtls.duration=8761h", "mtls.issuerRef"),

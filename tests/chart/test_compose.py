@@ -33,6 +33,17 @@ def test_service_is_a_program_with_its_settings(name: str, monkeypatch: pytest.M
     assert settings.store_url == f"s3://{'store'}:9000" and "store" in SERVICES
 
 
+@pytest.mark.parametrize("name", [*PROGRAMS, "worker"])
+def test_the_data_folder_can_be_written(name: str) -> None:
+    """Root is read-only; stages that use the object store keep copies of its files."""
+    service = SERVICES[name]
+    image = " ".join(one.argument for one in read_stages(name.replace("worker", "gateway"))[-1].of("ENV"))
+    preset = re.search(r"LIKENESS_DATA_DIR=(\S+)", image)
+    folder = service["environment"].get("LIKENESS_DATA_DIR", preset and preset[1])
+    writable = [entry.partition(":")[0] for entry in service["tmpfs"]]
+    assert any(folder == one or folder.startswith(f"{one}/") for one in writable)
+
+
 def test_the_gateway_finds_every_stage_at_its_port() -> None:
     for caller in ("gateway", "worker"):
         for stage in STAGES:

@@ -6,6 +6,14 @@
 {{- fail "store.mode is external: set store.external.url (s3://host:port) and store.external.existingSecret (a Secret with the keys access-key and secret-key)." -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.store -}}
+{{- if and (eq .mode "bundled") (or .external.url .external.existingSecret) -}}
+{{- fail "store.external is set, but store.mode is bundled: set store.mode to external." -}}
+{{- end -}}
+{{- if ne (eq .encryption "kms") (ne .kmsKeyId "") -}}
+{{- fail "store.encryption=kms and store.kmsKeyId belong together: set both, or neither." -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $database.mode "external") (not $database.external.existingSecret) -}}
 {{- fail "database.mode is external: set database.external.existingSecret (a Secret whose key url holds postgresql://user:password@host/name)." -}}
 {{- end -}}
@@ -21,6 +29,9 @@
 {{- end -}}
 {{- if and .httpRoute.enabled (not .httpRoute.parentRefs) -}}
 {{- fail "gateway.httpRoute.enabled needs gateway.httpRoute.parentRefs: the Gateway that takes the route." -}}
+{{- end -}}
+{{- if and .settings.oidc_issuer (not .settings.oidc_audience) -}}
+{{- fail "gateway.settings.oidc_issuer needs gateway.settings.oidc_audience: else tokens for other services would be taken." -}}
 {{- end -}}
 {{- if and .allowUnauthenticated (eq (default "auto" .settings.auth) "keys") -}}
 {{- fail "gateway.allowUnauthenticated contradicts gateway.settings.auth=keys." -}}
@@ -54,13 +65,37 @@
 {{- fail (printf "stages.%s.gpu: this stage computes on the CPU, a GPU would idle. More replicas make it faster." $stage) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $scaling := dict "gateway" .Values.gateway.autoscaling "worker" .Values.worker.autoscaling -}}
+{{- include "likeness.replicasCheck" (dict "name" $name "scaling" $scaling) -}}
+{{- end -}}
+{{- with .Values.worker.autoscaling -}}
+{{- if and .enabled (eq (int .minReplicas) 0) (ne .signal "database") -}}
+{{- fail (printf "worker.autoscaling.minReplicas is 0: without a worker nothing tells of waiting jobs by the signal %s. Set signal to database, or minReplicas to 1." .signal) -}}
+{{- end -}}
+{{- if and .enabled (eq .signal "database") (eq $database.mode "bundled") $.Values.networkPolicy.enabled (not $.Values.networkPolicy.scalersFrom) -}}
+{{- fail "worker.autoscaling.signal is database: let KEDA's namespace reach the bundled database with networkPolicy.scalersFrom." -}}
+{{- end -}}
+{{- end -}}
 {{- range $stage, $own := .Values.stages -}}
-{{- $scaling := (mergeOverwrite (deepCopy $.Values.stageDefaults) $own).autoscaling -}}
-{{- if and $scaling.enabled (eq $scaling.signal "database") -}}
+{{- $values := mergeOverwrite (deepCopy $.Values.stageDefaults) $own -}}
+{{- include "likeness.replicasCheck" (dict "name" (printf "stages.%s" $stage) "scaling" $values.autoscaling) -}}
+{{- if and $values.autoscaling.enabled (eq $values.autoscaling.signal "database") -}}
 {{- fail (printf "stages.%s.autoscaling.signal: waiting jobs are the workers' signal; use cpu, pods or prometheus." $stage) -}}
 {{- end -}}
-{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
-{{- fail (printf "stages.%s.autoscaling: minReplicas is greater than maxReplicas." $stage) -}}
+{{- if and $values.autoscaling.enabled (eq $values.autoscaling.signal "cpu") (gt (int $values.gpu.count) 0) -}}
+{{- fail (printf "stages.%s.autoscaling.signal: CPU use says nothing of a stage that computes on a GPU; use pods or prometheus." $stage) -}}
 {{- end -}}
+{{- range $resource, $_ := $values.resources.limits -}}
+{{- if hasPrefix "nvidia.com/" $resource -}}
+{{- fail (printf "stages.%s.resources.limits: ask for %s by stages.%s.gpu.count and gpu.resource, which also take the image and the toleration for it." $stage $resource $stage) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Takes name, scaling. */}}
+{{- define "likeness.replicasCheck" -}}
+{{- if gt (int .scaling.minReplicas) (int .scaling.maxReplicas) -}}
+{{- fail (printf "%s.autoscaling: minReplicas is greater than maxReplicas." .name) -}}
 {{- end -}}
 {{- end }}

@@ -28,5 +28,5 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $repository := default (printf "likeness-%s" .component) .image.repository -}}
 {{- $version := printf ":%s" (.image.tag | default .root.Values.image.tag | default .root.Chart.AppVersion) -}}
 {{- if .image.digest }}{{ $version = printf "@%s" .image.digest }}{{ end -}}
-{{ .root.Values.image.registry }}{{ $repository }}{{ $version }}
+{{ with .root.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end }}{{ $repository }}{{ $version }}
 {{- end }}

@@ -79,8 +79,6 @@ capabilities:
 {{- end }}
 - name: HOME
   value: /tmp
-- name: NUMBA_CACHE_DIR
-  value: /tmp/numba
 {{- end }}
 
 {{/* The object store. */}}
@@ -142,6 +140,8 @@ capabilities:
 {{- end }}
 {{ include "likeness.storeEnv" . }}
 {{ include "likeness.commonEnv" . }}
+- name: NUMBA_CACHE_DIR
+  value: /tmp/numba
 {{- end }}
 
 {{/* Takes root, component, values; the PodDisruptionBudget and ServiceAccount of a component. */}}
@@ -174,7 +174,7 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* Takes root, component, path, port: how Prometheus finds the pods of a component. */}}
+{{/* Takes root, component, ports (names): how Prometheus finds the pods of a component. */}}
 {{- define "likeness.podMonitor" -}}
 {{- with .root.Values.monitoring.podMonitor }}
 {{- if .enabled }}

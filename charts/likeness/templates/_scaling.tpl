@@ -21,6 +21,7 @@ More replicas when there is more work. Signals:
         serverAddress: {{ $.root.Values.monitoring.prometheusUrl | quote }}
         query: {{ printf "sum(likeness_inflight{stage=%q,namespace=%q}) + sum(likeness_queue_depth{stage=%q,namespace=%q})" $.component $.root.Release.Namespace $.component $.root.Release.Namespace | quote }}
         threshold: {{ .targetLoad | toJson | quote }}
+        ignoreNullValues: "false"  # pods that are not scraped are not idle: as many as there are stay
 {{- else }}
 {{ include "likeness.podAutoscaler" $head }}
   metrics:
@@ -84,9 +85,10 @@ spec:
       metricType: AverageValue
       metadata:
         serverAddress: {{ $.root.Values.monitoring.prometheusUrl | quote }}
-        # Every worker tells the number of the whole installation.
-        query: {{ printf "sum(max by (state, kind) (likeness_jobs{namespace=%q}))" $.root.Release.Namespace | quote }}
+        # Every worker tells the number of the whole installation, and without jobs none but that of those that wait.
+        query: {{ printf "sum(max by (state, kind) (likeness_jobs{namespace=%q})) or 0 * max(likeness_job_queue_depth{namespace=%q})" $.root.Release.Namespace $.root.Release.Namespace | quote }}
         threshold: {{ .targetJobs | toJson | quote }}
+        ignoreNullValues: "false"
 {{- else }}
 ---
 {{ include "likeness.podAutoscaler" $head }}

@@ -1,7 +1,7 @@
 {{/*
 One model stage: ServiceAccount, PodDisruptionBudget, Deployment, headless Service, NetworkPolicy, PodMonitor and, when
-asked for, an autoscaler. Takes root, component, port, metricsPort, usesStore, marks (whether it makes what is marked), healthService (the gRPC service whose
-health says that the model is warm).
+asked for, an autoscaler. Takes root, component, port, metricsPort, usesStore, marks (whether it makes what is marked),
+healthService (the gRPC service whose health says that the model is warm).
 */}}
 {{- define "likeness.stage" -}}
 {{- $values := mergeOverwrite (deepCopy .root.Values.stageDefaults) (get .root.Values.stages .component) -}}
@@ -51,7 +51,11 @@ spec:
   {{- end }}
   revisionHistoryLimit: 3
   strategy:
-    {{- toYaml $values.strategy | nindent 4 }}
+    type: {{ $values.strategy.type }}
+    {{- if eq $values.strategy.type "RollingUpdate" }}
+    rollingUpdate:
+      {{- toYaml $values.strategy.rollingUpdate | nindent 6 }}
+    {{- end }}
   selector:
     matchLabels:
       {{- include "likeness.selectorLabels" $pod | nindent 6 }}
@@ -108,6 +112,8 @@ spec:
             {{- include "likeness.storeEnv" .root | nindent 12 }}
             {{- end }}
             {{- include "likeness.commonEnv" .root | trim | nindent 12 }}
+            - name: NUMBA_CACHE_DIR
+              value: /cache/numba
             {{- include "likeness.settingsEnv" $settings | trim | nindent 12 }}
           # Alive and ready are different questions: "" is the process, the service's name is its loaded model.
           startupProbe:
@@ -131,6 +137,8 @@ spec:
           volumeMounts:
             - name: tmp
               mountPath: /tmp
+            - name: cache
+              mountPath: /cache
             {{- include "likeness.keysMount" . | nindent 12 }}
             {{- if .root.Values.mtls.enabled }}
             {{- include "likeness.tlsMount" .root | nindent 12 }}
@@ -142,6 +150,16 @@ spec:
         - name: tmp
           emptyDir:
             sizeLimit: {{ $values.tmpSizeLimit }}
+        - name: cache
+          {{- with $values.modelCache }}
+          {{- if .existingClaim }}
+          persistentVolumeClaim:
+            claimName: {{ .existingClaim }}
+          {{- else }}
+          emptyDir:
+            sizeLimit: {{ .sizeLimit }}
+          {{- end }}
+          {{- end }}
         {{- include "likeness.stageKeysVolume" . | nindent 8 }}
         {{- if .root.Values.mtls.enabled }}
         {{- include "likeness.tlsVolume" . | nindent 8 }}
