@@ -23,8 +23,8 @@ class Canvas(Protocol):
         """All of it as BGR (H, W, 3); not to be written to. For finding faces: colours may be a shade off."""
         ...
 
-    def luma(self) -> Plane:
-        """Its brightness (H, W); not to be written to."""
+    def luma(self, every: int = 1) -> Plane:
+        """The brightness of every so-manieth pixel of every so-manieth row; not to be written to."""
         ...
 
     def cut(self, left: int, top: int, width: int, height: int) -> Picture:
@@ -46,8 +46,8 @@ class PictureCanvas:
     def whole(self) -> Picture:
         return self.picture
 
-    def luma(self) -> Plane:
-        plane: Any = cv2.cvtColor(self.picture, cv2.COLOR_BGR2GRAY)
+    def luma(self, every: int = 1) -> Plane:
+        plane: Any = cv2.cvtColor(np.ascontiguousarray(self.picture[::every, ::every]), cv2.COLOR_BGR2GRAY)
         return np.asarray(plane, np.uint8)
 
     def cut(self, left: int, top: int, width: int, height: int) -> Picture:

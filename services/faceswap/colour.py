@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from services.faceswap.litert import FloatArray
+from services.faceswap.median import median
 
 
 def to_lab(bgr: FloatArray) -> FloatArray:
@@ -28,8 +29,8 @@ def skin_likelihood(lab: FloatArray, sure_skin: FloatArray) -> FloatArray:
     if int(inside.sum()) < 16:
         return np.ones(lab.shape[:2], np.float32)
     samples = lab[inside]
-    middle = np.median(samples, axis=0)
-    spread = np.maximum(1.4826 * np.median(np.abs(samples - middle), axis=0), [5.0, 2.5, 2.5])
+    middle = median(samples)
+    spread = np.maximum(1.4826 * median(np.abs(samples - middle)), [5.0, 2.5, 2.5])
     away = (lab - middle) / (spread * [1.8, 1.6, 1.6])
     likelihood: FloatArray = np.exp(-0.5 * np.maximum((away**2).sum(axis=2) - 2.0, 0.0)).astype(np.float32)
     return likelihood

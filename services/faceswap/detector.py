@@ -10,6 +10,7 @@ Models: BlazeFace short range and full range (Bazarevsky et al. 2019, https://ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,34 +113,42 @@ class FaceDetector:
             quarter_turns: looks for faces that stand upright once the picture is turned so often counter-clockwise.
         """
         networks = [self._full, self._short] if side == max(picture.shape[:2]) else [self._full]
-        found = [face for network in networks for face in self._in_tiles(network, picture, side, turns=quarter_turns)]
+        found = [face for network in networks for face in self._at_scale(network, picture, side, quarter_turns)]
         return suppress_doubles(found)
 
-    def coarse(self, picture: Picture, part: int | None = None) -> list[Detection]:
+    def coarse(self, picture: Picture, part: int | None = None) -> Callable[[], list[Detection]]:
         """One run of the full-range network, for faces of at least a tenth of the picture's longer side.
 
         With `part`, the run looks at one of the overlapping tiles of half that side instead: whoever counts `part` up
         from frame to frame has looked for faces of half the size everywhere after a few frames.
+
+        Returns:
+            What runs the network, once, in any thread; the picture may change meanwhile.
         """
         longest = max(picture.shape[:2])
         side = longest if part is None or longest // 2 < MIN_TILE_PX else longest // 2
-        return suppress_doubles(self._in_tiles(self._full, picture, side, part, min_score=MIN_FAST_SCORE))
+        upright = shrunk(picture, self._full.input_px / side)
+        upright = upright.copy() if upright is picture else upright
+        shape = picture.shape
+        return lambda: suppress_doubles(self._in_tiles(self._full, upright, shape, part, min_score=MIN_FAST_SCORE))
+
+    def _at_scale(self, network: BlazeFace, picture: Picture, side: int, turns: int) -> list[Detection]:
+        return self._in_tiles(network, shrunk(picture, network.input_px / side), picture.shape, turns=turns)
 
     def _in_tiles(
         self,
         network: BlazeFace,
-        picture: Picture,
-        side: int,
+        upright: Picture,
+        shape: tuple[int, ...],
         part: int | None = None,
         *,
         turns: int = 0,
         min_score: float = MIN_SCORE,
     ) -> list[Detection]:
-        """Faces in the overlapping squares of `side` pixels that cover the picture, or in one of them."""
+        """Faces in the overlapping squares that cover a picture of `shape`, shrunk to `upright`, or in one of them."""
         px = network.input_px
-        upright = shrunk(picture, px / side)
         small = np.rot90(upright, turns)
-        to_picture = np.array([picture.shape[1] / upright.shape[1], picture.shape[0] / upright.shape[0]], np.float32)
+        to_picture = np.array([shape[1] / upright.shape[1], shape[0] / upright.shape[0]], np.float32)
         tiles = [(left, top) for top in _tile_starts(small.shape[0], px) for left in _tile_starts(small.shape[1], px)]
         if part is not None:
             tiles = [tiles[part % len(tiles)]]

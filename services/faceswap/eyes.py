@@ -6,6 +6,8 @@ between bright lids. So the spread of the columns' means is compared with the sp
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -28,10 +30,17 @@ def eyes_open(picture: Picture, points: Points) -> float:
     nearer = max(rings, key=lambda ring: float(np.linalg.norm(ring[8] - ring[0])))
     patch = _patch(picture, nearer)[4:12, 3:29]  # without the corners and what lies beyond the lids
     columns = patch.mean(axis=0)
-    x = np.arange(len(columns))
-    across = float((columns - np.polyval(np.polyfit(x, columns, 1), x)).std())
+    lines = _lines(len(columns))
+    across = float((columns - (columns @ lines) @ lines.T).std())
     down = float(patch.mean(axis=1).std())
     return float(np.clip((across / max(down, 1.0) - CLOSED_RATIO) / (OPEN_RATIO - CLOSED_RATIO), 0.0, 1.0))
+
+
+@lru_cache(maxsize=1)
+def _lines(count: int) -> Points:
+    """Two columns (count, 2), orthonormal, of which every straight line over so many places is made."""
+    basis: Points = np.linalg.qr(np.stack([np.ones(count), np.arange(count)], axis=1))[0]
+    return basis
 
 
 def _patch(picture: Picture, ring: Points) -> Points:

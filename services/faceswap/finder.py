@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -96,10 +96,16 @@ class FaceFinder:
         upright faces of at least a tenth of the picture's longer side; with `part` (see `FaceDetector.coarse`) of half
         that size in a part of the picture. Largest first.
         """
+        return self.verified(picture, unknown(self.glance(picture, part)(), known), known)
+
+    def glance(self, picture: Picture, part: int | None = None) -> Callable[[], list[Detection]]:
+        """The detector's part of `find_fast`: returns what runs it, once, in any thread; the frame may change."""
+        return self._detector.coarse(picture, part)
+
+    def verified(self, picture: Picture, proposals: Sequence[Detection], known: Sequence[Mesh] = ()) -> list[Face]:
+        """Those of the proposals that are faces of the frame, and none of the `known` ones. Largest first."""
         faces: list[Face] = []
-        for proposal in self._detector.coarse(picture, part):
-            if any(_is_of(proposal, mesh) for mesh in known):
-                continue
+        for proposal in proposals:
             mesh = self.mesh.locate(picture, proposal)
             seen = (*known, *(face.mesh for face in faces))
             if mesh.score >= MIN_MESH_SCORE and not any(_same_mesh(mesh, other) for other in seen):
@@ -109,6 +115,11 @@ class FaceFinder:
     def locate(self, picture: Picture, detection: Detection) -> Face:
         """A face at a place that is known already."""
         return Face(detection, self.mesh.locate(picture, detection))
+
+
+def unknown(proposals: Sequence[Detection], known: Sequence[Mesh]) -> list[Detection]:
+    """The proposals that show none of the known faces."""
+    return [proposal for proposal in proposals if not any(_is_of(proposal, mesh) for mesh in known)]
 
 
 def _quarter_turns(mesh: Mesh) -> int:

@@ -27,18 +27,31 @@ class Similarity:
         return Similarity(1.0 / self.scale, back, -(back @ self.shift) / self.scale)
 
 
+class SimilarityFit:
+    """Fits sources to one target (n, d), as `fit_similarity` does; what the target alone decides is worked out once."""
+
+    def __init__(self, target: Points, weights: Points | None = None) -> None:
+        w = np.ones(len(target)) if weights is None else np.asarray(weights, np.float64)
+        self._weights = w / w.sum()
+        self._mean = self._weights @ target
+        self._centred = np.ascontiguousarray(((target - self._mean) * self._weights[:, np.newaxis]).T)
+
+    def fit(self, source: Points) -> Similarity:
+        """The similarity that brings `source` (n, d) nearest to the target."""
+        source = source.astype(np.float64)
+        mean = self._weights @ source
+        spread = source - mean
+        u, singular, vt = np.linalg.svd(self._centred @ spread)
+        sign = np.ones(len(mean))
+        sign[-1] = np.sign(np.linalg.det(u @ vt))
+        rotation = (u * sign) @ vt
+        scale = float(singular @ sign / (self._weights @ (spread * spread)).sum())
+        return Similarity(scale, rotation, self._mean - scale * rotation @ mean)
+
+
 def fit_similarity(source: Points, target: Points, weights: Points | None = None) -> Similarity:
     """The similarity that brings `source` (n, d) nearest to `target` (n, d) in weighted squares."""
-    w = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
-    w = w / w.sum()
-    mean_source, mean_target = w @ source, w @ target
-    a, b = source - mean_source, target - mean_target
-    u, singular, vt = np.linalg.svd(b.T @ (a * w[:, np.newaxis]))
-    sign = np.ones(source.shape[1])
-    sign[-1] = np.sign(np.linalg.det(u @ vt))
-    rotation = (u * sign) @ vt
-    scale = float(singular @ sign / (w @ (a * a).sum(axis=1)))
-    return Similarity(scale, rotation, mean_target - scale * rotation @ mean_source)
+    return SimilarityFit(target, weights).fit(source)
 
 
 def rotation_angle_deg(rotation: Points) -> float:

@@ -16,7 +16,7 @@ from services.faceswap.detector import Picture
 from services.faceswap.live_queue import LatestQueue, LiveFrame
 
 Outcome = Literal["swapped", "unchanged", "dropped", "unreadable"]
-# (frame, time in seconds) -> the frame with faces swapped, and how many of them
+# (frame, which may be written to, time in seconds) -> the frame with faces swapped, and how many of them
 FrameSwapper = Callable[[Picture, float], tuple[Picture, int]]
 MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_FRAME_PIXELS: Final = 3840 * 2160

@@ -16,6 +16,7 @@ from services.common.deadlines import Deadline, current_deadline
 from services.common.errors import LikenessError
 from services.common.grants import granted_label
 from services.faceswap import stage_metrics
+from services.faceswap.canvas import PictureCanvas
 from services.faceswap.detector import Picture
 from services.faceswap.live import FrameSwapper, LiveAnswer, LiveSwap
 from services.faceswap.live_queue import LatestQueue, LiveFrame
@@ -107,14 +108,14 @@ class LiveCall:
             known: set[int] = set()
 
             def swap(frame: Picture, time_s: float) -> tuple[Picture, int]:
-                swapped = sequence.swap(frame, time_s)
-                new = {face.track_id for face in swapped.faces} - known
+                faces, _ = sequence.swap_canvas(PictureCanvas(frame), time_s)
+                new = {face.track_id for face in faces} - known
                 known.update(new)
                 stage_metrics.tracks_total.labels(kind="live").inc(len(new))
-                painted = sum(face.painted is not None for face in swapped.faces)
+                painted = sum(face.painted is not None for face in faces)
                 if painted:
-                    self._marks.mark(swapped.picture)
-                return swapped.picture, painted
+                    self._marks.mark(frame)
+                return frame, painted
 
             return swap
 

@@ -11,10 +11,12 @@ Model: Kartynnik et al. 2019, "Real-time facial surface geometry", https://arxiv
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from services.faceswap.aside import aside
 from services.faceswap.detector import EYE_LEFT, EYE_RIGHT, Detection, Picture
@@ -38,7 +40,7 @@ class Mesh:
     points: FloatArray
     score: float
 
-    @property
+    @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, width, height around the points."""
         low, high = self.points[:, :2].min(axis=0), self.points[:, :2].max(axis=0)
@@ -116,8 +118,9 @@ class FaceMesh:
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        tensor = crop[:, :, ::-1].astype(np.float32) / 255.0
-        mirror = aside(self._infer, np.ascontiguousarray(tensor[:, ::-1])) if mirrored else None
+        rgb = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+        mirror = aside(self._infer, _tensor(cv2.flip(rgb, 1))) if mirrored else None
+        tensor = _tensor(rgb)
         raw, logit = self._infer(tensor)
         if mirror is not None:
             other, other_logit = mirror.result()
@@ -135,6 +138,11 @@ class FaceMesh:
         outputs = self._model.run(tensor)
         points = next(output for output in outputs if output.size == POINTS * 3).reshape(POINTS, 3)
         return points, float(next(output for output in outputs if output.size == 1).ravel()[0])
+
+
+def _tensor(rgb: NDArray[Any]) -> FloatArray:
+    """Bytes as numbers from 0 to 1."""
+    return np.multiply(rgb, np.float32(1.0 / 255.0), dtype=np.float32)
 
 
 def _shrunk(picture: Picture, to_picture: FloatArray, shrink: int, px: int) -> tuple[Picture, FloatArray]:

@@ -8,6 +8,7 @@ object by a guided filter (He, Sun, Tang 2010, "Guided image filtering").
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import cv2
@@ -19,7 +20,8 @@ from services.faceswap.chart import SIDE, Laid, chart
 from services.faceswap.detector import Picture
 from services.faceswap.face_engine import Memory
 from services.faceswap.litert import FloatArray
-from services.faceswap.occlusion_memory import hidden_by_memory, steps_of
+from services.faceswap.median import median
+from services.faceswap.occlusion_memory import hidden_by_memory, steps_of, warm_occlusion_memory, whole_head
 from services.faceswap.skin_model import MOST_SPREAD, feature_zones, logarithms, skin_distance
 
 FACING_MIN: Final = 0.15  # cosine; what is turned away further shows nothing reliable
@@ -76,15 +78,14 @@ def _components(
     )
     found = np.zeros((SIDE, SIDE), np.bool_)
     least = LEAST_AREA * float(visible.sum())
-    head = cv2.morphologyEx(np.pad(visible, 8).astype(np.uint8), cv2.MORPH_CLOSE, _disc(6))[8:-8, 8:-8]
-    at_border = cv2.erode(head, _disc(2), borderValue=0) == 0
+    at_border = cv2.erode(whole_head(visible).view(np.uint8), _disc(2), borderValue=0) == 0
     for label in range(1, count):
         if stats[label, cv2.CC_STAT_AREA] < least:
             continue
         part = labels == label
         if (part & (distance > CLEARLY)).sum() < 0.5 * part.sum() or not (part & at_border).any():
             continue
-        needed = max(SHARPNESS - SHARPNESS_PER_SPREAD * float(np.median(distance[part])), LEAST_SHARPNESS)
+        needed = max(SHARPNESS - SHARPNESS_PER_SPREAD * float(median(distance[part])), LEAST_SHARPNESS)
         if _sharpness(part, colour, steps, free & ~at_border) > needed:
             found |= part
     return found
@@ -98,8 +99,8 @@ def _sharpness(part: NDArray[np.bool_], colour: FloatArray, steps: FloatArray, w
     beside = (cv2.dilate(mask, _disc(4)) > 0) & ~wide & within
     if int(edge.sum()) < 6 or not beside.any():
         return 0.0
-    whole = (np.median(colour[part], axis=0) - np.median(colour[beside], axis=0)) / MOST_SPREAD
-    return float(np.median(steps[edge])) / max(float(np.linalg.norm(whole)), LEAST_STEP)
+    whole = (median(colour[part]) - median(colour[beside])) / MOST_SPREAD
+    return float(median(steps[edge])) / max(float(np.linalg.norm(whole)), LEAST_STEP)
 
 
 def _through_features(found: NDArray[np.bool_], colour: FloatArray, visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -113,6 +114,7 @@ def _through_features(found: NDArray[np.bool_], colour: FloatArray, visible: NDA
     return closed & visible
 
 
+@lru_cache(maxsize=8)
 def _disc(radius: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
 
@@ -139,9 +141,17 @@ def _soft(picture: Picture, small: Picture, laid: Laid, found: NDArray[np.bool_]
     slope, level = (cv2.resize(cv2.blur(field, side), size, interpolation=cv2.INTER_LINEAR) for field in (slope, level))
     part = picture[rows.start * laid.step : rows.stop * laid.step, columns.start * laid.step : columns.stop * laid.step]
     height, width = part.shape[:2]
-    out = share[rows.start * laid.step :, columns.start * laid.step :][:height, :width]
-    _mixed(part, axis[0].astype(np.float32), slope, level, out)
+    mixed = np.empty((height, width), np.float32)
+    _mixed(np.ascontiguousarray(part), axis[0].astype(np.float32), slope, level, mixed)
+    share[rows.start * laid.step :, columns.start * laid.step :][:height, :width] = mixed
     return share
+
+
+def warm_occlusion() -> None:
+    """Compiles what numba compiles only once something lies before a face, or a face was seen for a while."""
+    field = np.zeros((2, 2), np.float32)
+    _mixed(np.zeros((2, 2, 3), np.uint8), np.zeros(3, np.float32), field, field, field.copy())
+    warm_occlusion_memory()
 
 
 @numba.njit(cache=True, nogil=True)

@@ -99,6 +99,11 @@ def _distance(residual: FloatArray, known: Remembered) -> FloatArray:
     return distance
 
 
+def warm_occlusion_memory() -> None:
+    """Compiles what numba compiles."""
+    _scaled(np.zeros((2, 2, 3), np.float32), np.ones((2, 2), np.float32), np.empty((2, 2), np.float32))
+
+
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _scaled(residual: FloatArray, allowed: FloatArray, out: FloatArray) -> None:
     """How long differences (h, w, 3) are in spreads, over what is allowed (h, w)."""
@@ -127,7 +132,7 @@ def _components(
     alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_CLOSE, _disc(2)).astype(np.bool_) & judged
     count, labels, stats, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), connectivity=4)
     least = LEAST_AREA * float(visible.sum())
-    outside = cv2.dilate((~_head(visible)).astype(np.uint8), _disc(3), borderValue=1).astype(np.bool_)
+    outside = cv2.dilate((~whole_head(visible)).astype(np.uint8), _disc(3), borderValue=1).astype(np.bool_)
     change = steps - steps_of(known.colour, widest)
     like_other_half = _mirror_gain(residual, known)
     for label in range(1, count):
@@ -196,10 +201,11 @@ def _learn(
     known.hidden = hidden
 
 
-def _head(visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def whole_head(visible: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The visible face without its holes, such as beside the nose."""
-    padded = np.pad(visible.astype(np.uint8), 8)
-    return np.asarray(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(6))[8:-8, 8:-8] > 0)
+    padded = cv2.copyMakeBorder(visible.view(np.uint8), 8, 8, 8, 8, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(6))[8:-8, 8:-8]
+    return np.ascontiguousarray(closed).view(np.bool_)
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,8 @@ from services.faceswap.detector import Detection, Picture
 from services.faceswap.litert import FloatArray
 from services.faceswap.mesh import Mesh
 
+# Of the mesh, in pairs between which a detector's keypoints lie: eyes, nose, mouth, ears.
+_KEYPOINTS: Final = np.array([[33, 133], [263, 362], [1, 1], [13, 14], [234, 234], [454, 454]])
 SURROUNDINGS: Final = 0.55  # of a face's longer side, on each side of its box
 
 
@@ -57,6 +59,5 @@ def cut_around(canvas: Canvas, points: FloatArray) -> Piece:
 def detection_of(mesh: Mesh) -> Detection:
     """What a detector would have said of a mesh."""
     points = mesh.points[:, :2]
-    eyes = [points[[33, 133]].mean(axis=0), points[[263, 362]].mean(axis=0)]
-    keypoints = np.stack([*eyes, points[1], points[[13, 14]].mean(axis=0), points[234], points[454]])
+    keypoints = (points[_KEYPOINTS[:, 0]] + points[_KEYPOINTS[:, 1]]) / 2
     return Detection(*mesh.box, mesh.score, keypoints.astype(np.float32))

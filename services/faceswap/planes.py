@@ -48,8 +48,8 @@ class PlanesCanvas:
         bgr: Any = cv2.cvtColor(planar.reshape(self.height * 3 // 2, self.width), cv2.COLOR_YUV2BGR_I420)
         return np.asarray(bgr, np.uint8)
 
-    def luma(self) -> Plane:
-        return self._frame.luma
+    def luma(self, every: int = 1) -> Plane:
+        return self._frame.luma[::every, ::every]
 
     def cut(self, left: int, top: int, width: int, height: int) -> Picture:
         """Colour between its samples is interpolated."""
@@ -85,9 +85,9 @@ def warm_planes() -> None:
     """Compiles what numba compiles."""
     from services.common.film.frames import blank_frame
 
-    canvas = PlanesCanvas(blank_frame(4, 4, 0, Colour()))
-    cut = canvas.cut(0, 0, 4, 4)
-    canvas.paste(0, 0, cut[:2, :2], cut[:2, :2].copy(), np.ones((2, 2), np.bool_))
+    canvas = PlanesCanvas(blank_frame(16, 16, 0, Colour()))
+    cut = canvas.cut(0, 0, 8, 8)
+    canvas.paste(0, 0, cut, cut.copy(), np.ones((8, 8), np.bool_))
 
 
 @lru_cache(maxsize=16)

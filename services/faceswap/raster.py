@@ -30,25 +30,30 @@ def _rasterise(
         bx, by, bz = points[j, 0], points[j, 1], points[j, 2]
         cx, cy, cz = points[k, 0], points[k, 1], points[k, 2]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area <= 1e-6:
+        if area <= np.float32(1e-6):
             continue
         left = max(0, int(np.floor(min(ax, bx, cx))))
         right = min(width - 1, int(np.ceil(max(ax, bx, cx))))
         top = max(0, int(np.floor(min(ay, by, cy))))
         bottom = min(height - 1, int(np.ceil(max(ay, by, cy))))
+        wb_x, wb_y = (cy - ay) / area, (ax - cx) / area
+        wc_x, wc_y = (ay - by) / area, (bx - ax) / area
         for y in range(top, bottom + 1):
+            dy = np.float32(y) - ay
             for x in range(left, right + 1):
-                wb = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
-                wc = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
-                wa = 1.0 - wb - wc
-                if wa < -1e-5 or wb < -1e-5 or wc < -1e-5:
+                dx = np.float32(x) - ax
+                wb = dx * wb_x + dy * wb_y
+                wc = dx * wc_x + dy * wc_y
+                wa = np.float32(1.0) - wb - wc
+                if min(wa, wb, wc) < np.float32(-1e-5):
                     continue
-                z = wa * az + wb * bz + wc * cz
+                z = az + wb * (bz - az) + wc * (cz - az)
                 if z < nearest[y, x]:
                     nearest[y, x] = z
                     owner[y, x] = t
                     for c in range(channels):
-                        out[y, x, c] = wa * values[i, c] + wb * values[j, c] + wc * values[k, c]
+                        first = values[i, c]
+                        out[y, x, c] = first + wb * (values[j, c] - first) + wc * (values[k, c] - first)
 
 
 def rasterise(

@@ -60,8 +60,10 @@ def _coarse(values: FloatArray, weight: FloatArray, sigma_px: float) -> FloatArr
     total = max(float(weight.sum()), 1e-6)
     mean = np.broadcast_to((values * weight[:, :, np.newaxis]).sum(axis=(0, 1)) / total, values.shape)
     packed = np.dstack([values * weight[:, :, np.newaxis], weight]).astype(np.float32)
+    height, width = weight.shape
     for octaves in (2, 1, 0):
-        blurred = cv2.GaussianBlur(packed, (0, 0), sigma_px * 2**octaves, borderType=cv2.BORDER_CONSTANT)
+        small = _resized(packed, (max(1, width >> octaves), max(1, height >> octaves)))
+        blurred = _resized(cv2.GaussianBlur(small, (0, 0), sigma_px, borderType=cv2.BORDER_CONSTANT), (width, height))
         mean = (blurred[:, :, :3] + FILL * mean) / (blurred[:, :, 3:] + FILL)
     return np.asarray(mean, np.float32)
 
@@ -90,7 +92,7 @@ def _of_skins_hue(lit: FloatArray, light: FloatArray, plain: FloatArray) -> Floa
 def shown_share(laid: Laid) -> FloatArray:
     """How well the target shows each texel of the chart, 0 to 1: faced, in front, and not at the silhouette."""
     faced = np.clip((laid.facing - 0.15) / 0.3, 0.0, 1.0)
-    covered = np.pad(laid.covered.astype(np.uint8), 1)
+    covered = cv2.copyMakeBorder(laid.covered.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     inwards = cv2.distanceTransform(covered, cv2.DIST_L2, cv2.DIST_MASK_3)[1:-1, 1:-1]
     depth = laid.unroll(np.asarray(inwards, np.float32)) / SILHOUETTE_PX - 0.5
     columns, rows = _grid()
@@ -102,7 +104,7 @@ def shown_share(laid: Laid) -> FloatArray:
 
 def ramp(covered: NDArray[np.bool_], feather_px: float) -> FloatArray:
     """0 at the border of the mesh, 1 from `feather_px` within, (h, w); the picture's own border is none."""
-    padded = np.pad(covered.astype(np.uint8), 1, mode="edge")
+    padded = cv2.copyMakeBorder(covered.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
     share = np.clip((depth - 0.5) / max(feather_px, 1.0), 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share), np.float32)
@@ -114,6 +116,7 @@ def face_width_px(covered: NDArray[Any]) -> float:
 
 
 def _resized(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """To (width, height)."""
     shrinking = size[0] < values.shape[1]
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR))
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from services.faceswap.geometry import Points, Similarity, fit_similarity
+from services.faceswap.geometry import Points, Similarity, SimilarityFit
 from services.faceswap.template import (
     FACE_OVAL,
     INNER_LIPS,
@@ -52,7 +52,12 @@ def rigid_weights() -> Points:
 
 def head_pose(points: Points) -> Similarity:
     """The similarity from pixels (468, 3) to the template's frame."""
-    return fit_similarity(points, template().points, rigid_weights())
+    return _template_fit().fit(points)
+
+
+@lru_cache(maxsize=1)
+def _template_fit() -> SimilarityFit:
+    return SimilarityFit(template().points, rigid_weights())
 
 
 def transfer_shape(source: Points, target: Points, strength: float) -> Points:

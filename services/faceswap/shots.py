@@ -29,7 +29,7 @@ class CutDetector:
         self._usual = 1.0
 
     def is_cut(self, luma: NDArray[np.uint8]) -> bool:
-        """Whether a shot begins with the frame of that brightness (H, W). The very first frame begins one, too."""
+        """Whether a shot begins with the frame of that brightness (h, w). The very first frame begins one, too."""
         thumbnail = _thumbnail(luma)
         if thumbnail is None:
             if self._last is not None:
@@ -45,12 +45,17 @@ class CutDetector:
         return cut
 
 
+def thumbnail_step(height_px: int, width_px: int) -> int:
+    """Of how many rows and columns of a frame one is enough."""
+    return max(1, min(height_px // (4 * THUMBNAIL_PX[1]), width_px // (4 * THUMBNAIL_PX[0])))
+
+
 def _thumbnail(luma: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     """Small, of mean 0 and deviation 1; None without structure."""
-    step = max(1, min(luma.shape[0] // (4 * THUMBNAIL_PX[1]), luma.shape[1] // (4 * THUMBNAIL_PX[0])))
+    step = thumbnail_step(*luma.shape)
     small = cv2.resize(np.ascontiguousarray(luma[::step, ::step]), THUMBNAIL_PX, interpolation=cv2.INTER_AREA)
     values = cv2.GaussianBlur(small.astype(np.float32), _BLUR, 0)
-    deviation = float(values.std())
+    (mean,), (deviation,) = (part.ravel() for part in cv2.meanStdDev(values))
     if deviation < MIN_STRUCTURE:
         return None
-    return np.asarray((values - values.mean()) / deviation, np.float32)
+    return np.asarray((values - np.float32(mean)) / np.float32(deviation), np.float32)

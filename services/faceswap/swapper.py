@@ -17,6 +17,7 @@ from services.faceswap.face_engine import FaceEngine, Look, Memory, Painted, Vie
 from services.faceswap.finder import Face, FaceFinder
 from services.faceswap.litert import FloatArray
 from services.faceswap.mesh import Mesh
+from services.faceswap.occlusion import warm_occlusion
 from services.faceswap.recogniser import FaceRecogniser, distance
 from services.faceswap.selection import Person, Selector, choose, mean_descriptor
 from services.faceswap.template import template
@@ -111,6 +112,7 @@ class FaceSwapper:
         person = engine.prepare([View(picture, points)])
         for remembered in (None, memory, memory):
             engine.paint(person, picture, points, Look(), remembered)
+        warm_occlusion()
 
     def find(self, picture: Picture) -> list[Face]:
         """All faces, largest first."""

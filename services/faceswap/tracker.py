@@ -8,18 +8,21 @@ places cannot tell who is who: after two faces came close to each other, and whe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from services.faceswap.aside import aside
 from services.faceswap.canvas import Canvas
-from services.faceswap.finder import MIN_MESH_SCORE, Face, FaceFinder
+from services.faceswap.detector import Detection
+from services.faceswap.finder import MIN_MESH_SCORE, Face, FaceFinder, unknown
 from services.faceswap.litert import FloatArray
 from services.faceswap.mesh import Mesh
 from services.faceswap.pieces import Piece, cut_around, detection_of
 from services.faceswap.recogniser import SAME_PERSON_DISTANCE, FaceRecogniser, distance
-from services.faceswap.shots import CutDetector
+from services.faceswap.shots import CutDetector, thumbnail_step
 from services.faceswap.smoothing import MeshSmoother
 
 KEEP_SCORE: Final = 0.5  # of the mesh network: a face that is followed may be less sure than a new one
@@ -36,6 +39,7 @@ MAX_GROWTH: Final = 1.35
 MOTION_SHARE: Final = 0.3
 SWITCH_MARGIN: Final = 0.1  # by how much the recogniser must be surer before two tracks change places
 MIN_FACE_PX: Final = 24.0
+EVERYWHERE: Final = (None, 0, 1, 2, 3, 4, 5)
 
 
 @dataclass(eq=False)
@@ -101,13 +105,15 @@ class FaceTracker:
         self._next_id = 0
         self._looked_s = -np.inf
         self._looks = 0
+        self._glance: Future[list[Detection]] | None = None  # at the frame before
         self._time_s = -np.inf
 
     def update(self, canvas: Canvas, time_s: float) -> Tracked:
         """Takes the next frame; `time_s` ascends."""
-        cut = self._cuts.is_cut(canvas.luma())
+        cut = self._cuts.is_cut(canvas.luma(thumbnail_step(canvas.height, canvas.width)))
         if cut:
             self._tracks = []
+            self._glance = None
             self._looked_s = -np.inf
         for track in self._tracks:
             self._follow(track, canvas, time_s)
@@ -170,30 +176,42 @@ class FaceTracker:
                     self._lose(other, time_s)
 
     def _look(self, canvas: Canvas, time_s: float) -> list[Track]:
-        """Looks for faces that are not followed, when it is time to."""
+        """Looks for faces that are not followed, when it is time to.
+
+        While some are followed and none is lost, what a look finds is known in the next frame.
+        """
         seen = [track for track in self._tracks if track.lost_since_s is None]
         lost = [track for track in self._tracks if track.lost_since_s is not None]
+        known = [track.mesh for track in seen]
+        proposals, self._glance = [] if self._glance is None else unknown(self._glance.result(), known), None
+        if proposals:
+            return self._welcomed(self._finder.verified(canvas.whole(), proposals, known), canvas, time_s)
         every_s = LOOK_EVERY_S if seen and not lost else SEARCH_EVERY_S
         if time_s - self._looked_s < every_s - 1e-6:
             return []
         first = self._looked_s == -np.inf
         self._looked_s = time_s
         whole = canvas.whole()
+        if seen and not lost:  # nobody waits for more: the detector runs beside what else the frame needs
+            self._glance = aside(self._finder.glance(whole, self._next_part()))
+            return []
         faces: list[Face] = []
-        for part in self._parts(first):
-            known = [track.mesh for track in seen] + [face.mesh for face in faces]
-            faces += self._finder.find_fast(whole, known, part=part)
+        for part in EVERYWHERE if first else (self._next_part(),):
+            faces += self._finder.find_fast(whole, [*known, *(face.mesh for face in faces)], part=part)
         if first and not faces:
             faces = self._finder.find(whole)  # also aslant and upside down
+        return self._welcomed(faces, canvas, time_s)
+
+    def _next_part(self) -> int | None:
+        """Where to look: at the whole and at one part in turns."""
+        self._looks += 1
+        return None if self._looks % 2 else self._looks // 2
+
+    def _welcomed(self, faces: Sequence[Face], canvas: Canvas, time_s: float) -> list[Track]:
+        """The new tracks of faces that were found."""
+        lost = [track for track in self._tracks if track.lost_since_s is not None]
         faces = [face for face in faces if face.size_px >= MIN_FACE_PX]
         return [track for face in faces if (track := self._welcome(face, lost, canvas, time_s)) is not None]
-
-    def _parts(self, first: bool) -> list[int | None]:
-        """Where to look: everywhere at the beginning of a shot, else the whole and one part in turns."""
-        if first:
-            return [None, 0, 1, 2, 3, 4, 5]
-        self._looks += 1
-        return [None if self._looks % 2 else self._looks // 2]
 
     def _welcome(self, face: Face, lost: list[Track], canvas: Canvas, time_s: float) -> Track | None:
         """Gives a found face to the lost track that it is, or to a new one, which is returned."""

@@ -109,13 +109,12 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     Returns:
         The region (h, w, 3), and where it was moved at all (h, w); elsewhere it equals the target.
     """
-    original = target[region.rows, region.columns].copy()
     angles = np.linspace(0.0, 2 * np.pi, BORDER_KNOTS, endpoint=False)
     border = np.stack([np.cos(angles), np.sin(angles)], axis=1) * region.radii + region.centre
     knots = np.concatenate([new[KNOTS, :2], border])
     moves = np.concatenate([old[KNOTS, :2] - new[KNOTS, :2], np.zeros((BORDER_KNOTS, 2))])
     if float(np.abs(moves).max()) < MIN_MOVE_PX:
-        return original, np.zeros(original.shape[:2], np.bool_)
+        return target[region.rows, region.columns].copy(), np.zeros((region.height, region.width), np.bool_)
     unit = max(region.radii)
     # At the cells' centres, where `cv2.resize` takes values to lie.
     middles = (np.arange(GRID) + 0.5) / GRID
@@ -128,7 +127,7 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     field *= (window * window * (3 - 2 * window)).astype(np.float32)
     size = (region.width, region.height)
     dx, dy = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in field)
-    shape = original.shape[:2]
+    shape = region.height, region.width
     whole, parts, moved = np.empty(shape, np.int32), np.empty(shape, np.uint16), np.empty(shape, np.bool_)
     part, (left, top) = _surroundings(target, region)
     _places(dx, dy, region.left - left, region.top - top, whole, parts, moved)
@@ -138,7 +137,6 @@ def warp_target(target: Picture, old: Points, new: Points, region: Region) -> tu
     warped = cv2.remap(
         part, whole.view(np.int16).reshape(*shape, 2), parts, interpolation, borderMode=cv2.BORDER_REFLECT_101
     )
-    cv2.copyTo(original, (~moved).view(np.uint8), warped)
     return np.asarray(warped, np.uint8), moved
 
 
@@ -160,7 +158,7 @@ def _places(
     parts: NDArray[np.uint16],
     moved: NDArray[np.bool_],
 ) -> None:
-    """From displacements (h, w): where each pixel comes from, and whether from elsewhere at all.
+    """From displacements (h, w): where each pixel comes from, and whether from elsewhere than its own place.
 
     `whole` and `parts` are what `cv2.remap` takes fastest: pixels, x in the lower 16 bits and y in the upper ones, and
     32nds of a pixel.
@@ -173,12 +171,13 @@ def _places(
         from_y = np.float32(y + top + room)
         us, vs, whole_row, parts_row, moved_row = dx[y], dy[y], whole[y], parts[y], moved[y]
         for x in range(moved.shape[1]):
-            u, v = us[x], vs[x]
+            is_moved = us[x] * us[x] + vs[x] * vs[x] > least
+            u, v = us[x] * np.float32(is_moved), vs[x] * np.float32(is_moved)
             at_x = np.int32(steps * (np.float32(np.int32(x)) + from_x + u) + half)
             at_y = np.int32(steps * (from_y + v) + half)
             whole_row[x] = np.int32(((at_x >> 5) - room) & 0xFFFF) | np.int32(((at_y >> 5) - room) << 16)
             parts_row[x] = np.uint16(((at_y & 31) << 5) + (at_x & 31))
-            moved_row[x] = u * u + v * v > least
+            moved_row[x] = is_moved
 
 
 _RINGS = (FACE_OVAL, RIGHT_EYE, LEFT_EYE, RIGHT_BROW, LEFT_BROW, INNER_LIPS, OUTER_LIPS)
