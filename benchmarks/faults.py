@@ -150,8 +150,8 @@ class Matrix:
             state, owner, steps = self._look(job_id)
             if state in ENDED:
                 break
-            if time.monotonic() - begun_at > JOB_LIMIT_S:
-                self._say(f"{job_id} has not ended after {JOB_LIMIT_S:.0f} s")
+            if time.monotonic() - (fault_at or begun_at) > JOB_LIMIT_S:
+                self._say(f"{job_id} has not ended {JOB_LIMIT_S:.0f} s after the last fault")
                 break
             due = {steps} & left if label != "batch" else {step for step in left if step <= steps}
             kind = kinds[sum(self.tally.faults.values()) % len(kinds)]
