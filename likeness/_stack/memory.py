@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class ProcessMemory:
 
 
 def _one(process: psutil.Process) -> tuple[int, str]:
+    import psutil
+
     try:
         full = process.memory_full_info()
     except psutil.AccessDenied:
@@ -33,6 +37,8 @@ def _one(process: psutil.Process) -> tuple[int, str]:
 
 def stack_memory(pids: Mapping[str, int]) -> list[ProcessMemory]:
     """Memory per server; `pids` names the root process of each. Servers that have ended are left out."""
+    import psutil  # the image of the gateway, in which the command line makes backups, has none
+
     found = []
     for name, pid in pids.items():
         try:

@@ -1,10 +1,11 @@
 """`import_barred.py '["torch", ...]' MODULE...`: imports the modules, of which the barred ones are out of reach.
 
-Prints the files of ours that were loaded, as JSON.
+Prints the files of ours that were loaded, as JSON. With `--run MODULE ARGUMENT...` it runs one module instead.
 """
 
 import importlib
 import json
+import runpy
 import sys
 from importlib.machinery import ModuleSpec
 
@@ -23,6 +24,10 @@ class Barrier:
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, Barrier(json.loads(sys.argv[1])))  # type: ignore[arg-type]
+    if sys.argv[2] == "--run":
+        sys.argv = sys.argv[3:]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        sys.exit(0)
     for module in sys.argv[2:]:
         importlib.import_module(module)
     loaded = [

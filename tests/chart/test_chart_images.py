@@ -136,23 +136,38 @@ def test_requirements_are_what_the_program_imports(program: str) -> None:
     assert {module.split(".")[1] for module in graph.modules if module.count(".")} & others == set()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_imports_succeed_with_what_the_image_has(program: str, tmp_path: Path) -> None:
-    """In the image's own files, with everything out of reach that its requirements do not bring."""
+def _in_image(program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs import_barred.py on the image's files, with what its requirements do not bring out of reach."""
     for copy in read_stages(program)[-1].of("COPY"):
         if copy.copied_from is None:
-            copy_into(*copy.copied, ROOT, tmp_path)
+            copy_into(*copy.copied, ROOT, folder)
     installed = closure(_picked(program))
     barred = sorted(module for module, names in providers().items() if not names & installed)
-    assert "torch" in barred
+    assert {"torch", "openai"} <= set(barred)
     script = Path(__file__).with_name("import_barred.py")
-    command = [sys.executable, "-P", str(script), json.dumps(barred), *ENTRIES[program]]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "HOME": str(folder)}
+    environment["LIKENESS_DATA_DIR"] = str(folder / "data")
+    command = [sys.executable, "-P", str(script), json.dumps(barred), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_imports_succeed_with_what_the_image_has(program: str, tmp_path: Path) -> None:
+    run = _in_image(program, tmp_path, *ENTRIES[program])
     assert run.returncode == 0, run.stderr[-2000:]
     loaded = json.loads(run.stdout)
     assert len(loaded) > 10
     assert [path for path in loaded if not path.startswith(str(tmp_path))] == []
+
+
+def test_backups_can_be_made_in_the_gateways_container(tmp_path: Path) -> None:
+    """As docs/deploy says: the command line runs with what the image has, without most of what it has elsewhere."""
+    for arguments in (["services.gateway.migrate"], ["likeness", "backup", str(tmp_path / "backup.tar")]):
+        run = _in_image("gateway", tmp_path, "--run", *arguments)
+        assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "backup.tar").stat().st_size > 1000
+    page = (ROOT / "docs/deploy/README.md").read_text()
+    assert "-- python -m likeness backup /data/backup.tar" in page
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

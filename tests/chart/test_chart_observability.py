@@ -42,7 +42,7 @@ def dashboard_queries() -> dict[str, str]:
 
 
 def scaler_queries() -> dict[str, str]:
-    """What KEDA asks Prometheus for, and the metrics that an HPA asks an adapter for, of the chart's widest scenario."""
+    """What KEDA asks Prometheus for, and the metrics that an HPA asks an adapter for."""
     scaling = {"autoscaling": {"enabled": True, "signal": "prometheus"}}
     values = {**scenario_values("ha"), "stageDefaults": scaling, "worker": scaling}
     with helm.Chart.load(CHART) as loaded:

@@ -398,7 +398,7 @@ def test_settings_of_workers_go_before_those_of_gateways(chart: helm.Chart) -> N
 
 def test_a_registry_is_put_before_images_with_or_without_its_slash(chart: helm.Chart) -> None:
     for registry in ("registry.example.org:5000/media", "registry.example.org:5000/media/"):
-        (container,) = containers(render(chart, {"image": {"registry": registry}}).one("Deployment", "likeness-encoder"))
+        ((_, container),) = render(chart, {"image": {"registry": registry}}).running("encoder")
         assert container["image"] == "registry.example.org:5000/media/likeness-encoder:0.1.0"
 
 
