@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EmbedSpeechOptions(_message.Message):
-    __slots__ = ("embedding_only", "label")
+    __slots__ = ("embedding_only", "label", "surely_speech")
     EMBEDDING_ONLY_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
+    SURELY_SPEECH_FIELD_NUMBER: _ClassVar[int]
     embedding_only: bool
     label: str
-    def __init__(self, embedding_only: _Optional[bool] = ..., label: _Optional[str] = ...) -> None: ...
+    surely_speech: bool
+    def __init__(self, embedding_only: _Optional[bool] = ..., label: _Optional[str] = ..., surely_speech: _Optional[bool] = ...) -> None: ...
 
 class EmbedSpeechRequest(_message.Message):
     __slots__ = ("options", "samples_s16", "media")

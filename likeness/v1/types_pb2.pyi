@@ -1,8 +1,8 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -31,17 +31,31 @@ class AcousticFrames(_message.Message):
     def __init__(self, frame_count: _Optional[int] = ..., channel_count: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class SpeakerProfile(_message.Message):
-    __slots__ = ("embedding", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp")
+    __slots__ = ("embedding", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp", "sounds")
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     LOG_F0_MEDIAN_FIELD_NUMBER: _ClassVar[int]
     LOG_F0_SPREAD_FIELD_NUMBER: _ClassVar[int]
     MEL_MEAN_FIELD_NUMBER: _ClassVar[int]
     MEL_SPREAD_FIELD_NUMBER: _ClassVar[int]
     FORMANT_WARP_FIELD_NUMBER: _ClassVar[int]
+    SOUNDS_FIELD_NUMBER: _ClassVar[int]
     embedding: _containers.RepeatedScalarFieldContainer[float]
     log_f0_median: float
     log_f0_spread: float
     mel_mean: _containers.RepeatedScalarFieldContainer[float]
     mel_spread: _containers.RepeatedScalarFieldContainer[float]
     formant_warp: float
-    def __init__(self, embedding: _Optional[_Iterable[float]] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ...) -> None: ...
+    sounds: SpokenSounds
+    def __init__(self, embedding: _Optional[_Iterable[float]] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ..., sounds: _Optional[_Union[SpokenSounds, _Mapping]] = ...) -> None: ...
+
+class SpokenSounds(_message.Message):
+    __slots__ = ("classes", "frames", "shapes", "formant_scale")
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    FORMANT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    classes: str
+    frames: _containers.RepeatedScalarFieldContainer[float]
+    shapes: _containers.RepeatedScalarFieldContainer[float]
+    formant_scale: float
+    def __init__(self, classes: _Optional[str] = ..., frames: _Optional[_Iterable[float]] = ..., shapes: _Optional[_Iterable[float]] = ..., formant_scale: _Optional[float] = ...) -> None: ...

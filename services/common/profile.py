@@ -14,6 +14,7 @@ import numpy as np
 
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, MEL_BINS, FloatArray
 from services.common.errors import LikenessError
+from services.common.sounds import SpokenSounds
 from services.common.speech_activity import speech_frames
 
 EMBEDDING_SIZE: Final = 256
@@ -46,6 +47,7 @@ class SpeakerProfile:
     Attributes:
         embedding: L2-normalised GE2E speaker embedding, shape (256,).
         formant_warp: formant scale found at enrolment; 1 leaves formants as they are.
+        sounds: how the speaker makes each class of sounds; None for voices enrolled before that was measured.
 
     Raises:
         ValueError: a field has the wrong shape or is not finite.
@@ -57,6 +59,7 @@ class SpeakerProfile:
     mel_mean: FloatArray
     mel_spread: FloatArray
     formant_warp: float = 1.0
+    sounds: SpokenSounds | None = None
 
     def __post_init__(self) -> None:
         for name, size in (("embedding", EMBEDDING_SIZE), ("mel_mean", MEL_BINS), ("mel_spread", MEL_BINS)):
@@ -80,6 +83,7 @@ class SpeakerProfile:
                 "mel_mean": [float(v) for v in self.mel_mean],
                 "mel_spread": [float(v) for v in self.mel_spread],
                 "formant_warp": self.formant_warp,
+                "sounds": None if self.sounds is None else self.sounds.to_json(),
             }
         )
 
@@ -92,6 +96,7 @@ class SpeakerProfile:
         """
         fields = json.loads(text)
         try:
+            sounds = fields.get("sounds")
             return cls(
                 embedding=np.asarray(fields["embedding"], np.float32),
                 log_f0_median=float(fields["log_f0_median"]),
@@ -99,6 +104,7 @@ class SpeakerProfile:
                 mel_mean=np.asarray(fields["mel_mean"], np.float32),
                 mel_spread=np.asarray(fields["mel_spread"], np.float32),
                 formant_warp=float(fields.get("formant_warp", 1.0)),
+                sounds=None if sounds is None else SpokenSounds.from_json(sounds),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a speaker profile: {error!r}") from error

@@ -11,11 +11,13 @@ from likeness.v1 import types_pb2
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.errors import LikenessError
 from services.common.profile import EMBEDDING_SIZE, SpeakerProfile
+from services.common.sounds import CLASSES_NAME, SHAPE_SIZE, SOUND_COUNT, SpokenSounds
 
 AUDIO_CHUNK_BYTES: Final = 64 * 1024
 MEL_RANGE: Final = (-25.0, 15.0)  # natural logarithm of amplitude; real audio lies in -11.6 to 4
 LOG_F0_RANGE: Final = (float(np.log(20.0)), float(np.log(2000.0)))
 FORMANT_WARP_RANGE: Final = (0.5, 2.0)
+SHAPE_RANGE: Final = (-60.0, 60.0)  # all 80 bands at the ends of the normalised space give 54
 _BYTES_PER_FRAME: Final = 4 * FRAME_CHANNELS
 
 
@@ -93,7 +95,30 @@ def profile_to_wire(profile: SpeakerProfile) -> types_pb2.SpeakerProfile:
         mel_mean=profile.mel_mean.tolist(),
         mel_spread=profile.mel_spread.tolist(),
         formant_warp=profile.formant_warp,
+        sounds=None if profile.sounds is None else _sounds_to_wire(profile.sounds),
     )
+
+
+def _sounds_to_wire(sounds: SpokenSounds) -> types_pb2.SpokenSounds:
+    return types_pb2.SpokenSounds(
+        classes=CLASSES_NAME,
+        frames=sounds.frames.tolist(),
+        shapes=sounds.shapes.ravel().tolist(),
+        formant_scale=sounds.formant_scale,
+    )
+
+
+def _sounds_from_wire(message: types_pb2.SpokenSounds, field: str) -> SpokenSounds:
+    if message.classes != CLASSES_NAME:
+        raise _invalid(f"{field}.classes", f"expected sounds of {CLASSES_NAME!r}, got {message.classes!r}.")
+    frames = _vector(message.frames, SOUND_COUNT, f"{field}.frames")
+    _require_range(frames, (0.0, 1e6), f"{field}.frames", "frames")
+    shapes = _vector(message.shapes, SOUND_COUNT * SHAPE_SIZE, f"{field}.shapes")
+    _require_range(shapes, SHAPE_RANGE, f"{field}.shapes", "shapes")
+    if not FORMANT_WARP_RANGE[0] <= message.formant_scale <= FORMANT_WARP_RANGE[1]:
+        bounds = f"{FORMANT_WARP_RANGE[0]:.3g} and {FORMANT_WARP_RANGE[1]:.3g}"
+        raise _invalid(f"{field}.formant_scale", f"must lie between {bounds}, got {message.formant_scale:.3g}.")
+    return SpokenSounds(frames, shapes.reshape(SOUND_COUNT, SHAPE_SIZE), message.formant_scale)
 
 
 def _vector(values: Sequence[float], size: int, field: str) -> FloatArray:
@@ -135,4 +160,5 @@ def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speake
         mel_mean=mel_mean,
         mel_spread=mel_spread,
         formant_warp=message.formant_warp or 1.0,
+        sounds=_sounds_from_wire(message.sounds, f"{field}.sounds") if message.HasField("sounds") else None,
     )

@@ -62,7 +62,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EmbedSpeechResponse:
         options, samples = self._receive(request_iterator)
         encoded = encode_speech(
-            samples, self._embed_windows, embedding_only=options.embedding_only, label=options.label
+            samples,
+            self._embed_windows,
+            embedding_only=options.embedding_only,
+            surely_speech=options.surely_speech,
+            label=options.label,
         )
         self._metrics.real_time_factor.observe(encoded.work_s * SAMPLE_RATE_HZ / samples.size)
         return _response(encoded)
@@ -115,6 +119,7 @@ def _response(encoded: EncodedSpeech) -> encoder_pb2.EmbedSpeechResponse:
         log_f0_spread=statistics.log_f0_spread,
         mel_mean=statistics.mel_mean,
         mel_spread=statistics.mel_spread,
+        sounds=encoded.sounds,
     )
     message = profile_to_wire(profile)
     message.formant_warp = 0.0  # the synthesizer's calibration finds it

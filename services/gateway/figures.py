@@ -57,7 +57,7 @@ def speech_headers(job_id: str, figures: SpeechFigures, *, similarity: float | N
 
 
 def measure_similarity(stages: Stages, samples: FloatArray, enrolled: FloatArray, call: Call, *, label: str) -> float:
-    """Cosine between the speaker embeddings of samples (n,) at 16 kHz and of the enrolled voice, shape (256,).
+    """Cosine between the embeddings of synthesized samples (n,) at 16 kHz and of the enrolled voice, shape (256,).
 
     Raises:
         LikenessError: the encoder cannot be reached, or finds no speech.
@@ -66,7 +66,7 @@ def measure_similarity(stages: Stages, samples: FloatArray, enrolled: FloatArray
         raise LikenessError("SPEECH_TOO_SHORT", "There are no samples to compare.")
     repeats = int(np.ceil(MIN_MEASURED_S * SAMPLE_RATE_HZ / samples.size))
     measured = np.tile(samples, max(1, repeats))[: int(MAX_MEASURED_S * SAMPLE_RATE_HZ)]
-    response = stages.embed(measured, call, label=label, embedding_only=True)
+    response = stages.embed(measured, call, label=label, embedding_only=True, surely_speech=True)
     return cosine(np.asarray(response.profile.embedding, np.float32), enrolled)
 
 

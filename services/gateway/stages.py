@@ -145,12 +145,14 @@ class Stages:
             )
 
     def embed(
-        self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False
+        self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False, surely_speech: bool = False
     ) -> encoder_pb2.EmbedSpeechResponse:
-        """Who speaks in mono 16 kHz samples (n,)."""
+        """Who speaks in mono 16 kHz samples (n,); see `EmbedSpeechOptions`."""
 
         def requests() -> Iterator[encoder_pb2.EmbedSpeechRequest]:
-            options = encoder_pb2.EmbedSpeechOptions(embedding_only=embedding_only, label=label)
+            options = encoder_pb2.EmbedSpeechOptions(
+                embedding_only=embedding_only, surely_speech=surely_speech, label=label
+            )
             yield encoder_pb2.EmbedSpeechRequest(options=options)
             for piece in chunked(samples_to_s16(samples)):
                 yield encoder_pb2.EmbedSpeechRequest(samples_s16=piece)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from services.common.audio import FRAME_CHANNELS
 from services.common.profile import SpeakerProfile
+from services.common.speaker_space import normalise
 from services.synthesizer.prepare import Utterance
-from services.synthesizer.space import normalise
 from services.synthesizer.text.symbols import SYMBOL_IDS
 
 HELD_OUT_SHARE: Final = 64  # one sentence in so many is never trained on

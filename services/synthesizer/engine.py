@@ -101,6 +101,13 @@ class Synthesizer:
         options = options or SpeechOptions()
         return self._speak(analyse(text, language), speaker, options, chunk_frames)
 
+    def plain_frames(self, text: str, seed: int = 0) -> FloatArray:
+        """Normalised frames (T, 82) of a text before they get a speaker, without the pauses after phrases."""
+        made: list[FloatArray] = []
+        for number, phrase in enumerate(analyse(text, "en")):
+            made += self._phrase_frames(self._network.encode(phrase.sequence, STYLE), (seed, number), CHUNK_FRAMES)
+        return np.concatenate(made)
+
     def _speak(
         self, phrases: list[Phrase], speaker: SpeakerProfile, options: SpeechOptions, chunk_frames: int
     ) -> Iterator[FrameChunk]:

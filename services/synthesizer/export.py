@@ -27,11 +27,11 @@ from services.common.audio import FRAME_CHANNELS
 from services.common.models import Registry, describe_file, register_model
 from services.common.profile import EMBEDDING_SIZE
 from services.common.settings import CommonSettings
+from services.common.speaker_space import LOG_F0, VOICING
 from services.synthesizer.dataset import Batch, Corpus
 from services.synthesizer.model import TIMING_FEATURES, ModelConfig, Synthesizer
 from services.synthesizer.network import MODEL_NAME, Network
 from services.synthesizer.sentences import SLOTS, grammar_sentences, tokens_of
-from services.synthesizer.space import LOG_F0, VOICING
 from services.synthesizer.text import to_symbols
 from services.synthesizer.text.symbols import MARKS
 

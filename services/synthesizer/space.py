@@ -1,9 +1,9 @@
-"""The acoustic space in which the network works: every speaker's frames with that speaker's own averages taken out.
+"""Out of the space in which the network works (`services.common.speaker_space`), into a speaker's voice.
 
-What is left of a frame is how it differs from the speaker's average speech, in units of the speaker's own spread: the
-same phone then looks alike for all, so that few training speakers suffice, and a voice never heard in training is
-put back in from the statistics of its recording. Silence is not part of anybody's voice: frames without energy come
-out as the voices learned from have them, so that a noisy recording gives no hiss between words.
+The network knows nobody's averages, so that few training speakers suffice, and a voice never heard in training is
+put back in from the statistics of its recording: averages over all speech, and, where the profile has them, how the
+speaker makes each class of sounds (`services.common.sounds`). Silence is not part of anybody's voice: frames without
+energy come out as the voices learned from have them, so that a noisy recording gives no hiss between words.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.audio.mel import LOG_FLOOR, mel_edges_hz
 from services.common.profile import SpeakerProfile
+from services.common.sounds import sound_classes
+from services.common.speaker_space import LOG_F0, MIN_LOG_F0_SPREAD, MIN_MEL_SPREAD, VOICING, warp_matrix
 
-LOG_F0: Final = MEL_BINS  # channel
-VOICING: Final = MEL_BINS + 1  # channel
-MIN_MEL_SPREAD: Final = 0.4  # a band without life would otherwise be blown up
-MIN_LOG_F0_SPREAD: Final = 0.05
 MAX_LOG_F0_SPREAD: Final = 0.25  # more is mostly the pitch tracker's doing
 PITCH_REACH: Final = 2.5  # spreads from the median; beyond, pitch is held
-CLIP: Final = 6.0  # of normalised numbers: silence lies near -4
+MEMBERSHIP_SOFTNESS: Final = 2.0  # of generated frames; see `SoundClasses.membership`
 SPREAD_RATIO: Final = (0.6, 1.5)  # how much less or more lively than the learned voice a band may become
 SILENCE_LEVEL: Final = -2.3  # mean of the normalised bands: below it a frame is silence rather than speech
 SILENCE_WIDTH: Final = 0.2
@@ -36,18 +34,6 @@ MIN_LOG_F0: Final = float(np.log(60.0))
 MAX_LOG_F0: Final = float(np.log(500.0))
 MAX_LOG_MEL: Final = 3.0
 LOG_SILENCE: Final = float(np.log(LOG_FLOOR))
-
-
-def normalise(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
-    """Acoustic frames (T, 82) of the profile's speaker -> normalised frames (T, 82), voicing from -1 to 1."""
-    if frames.ndim != 2 or frames.shape[1] != FRAME_CHANNELS:
-        raise ValueError(f"expected acoustic frames (T, {FRAME_CHANNELS}), got {frames.shape}")
-    out = np.empty_like(frames, dtype=np.float32)
-    out[:, :MEL_BINS] = (frames[:, :MEL_BINS] - profile.mel_mean) / np.maximum(profile.mel_spread, MIN_MEL_SPREAD)
-    spread = max(profile.log_f0_spread, MIN_LOG_F0_SPREAD)
-    out[:, LOG_F0] = (frames[:, LOG_F0] - profile.log_f0_median) / spread
-    out[:, VOICING] = 2.0 * frames[:, VOICING] - 1.0
-    return np.clip(out, -CLIP, CLIP)
 
 
 @lru_cache(maxsize=1)
@@ -76,29 +62,14 @@ def limit(mel: FloatArray) -> FloatArray:
     return np.asarray(mel + np.minimum(limited - level, 0.0), np.float32)
 
 
-def warp_matrix(factor: float) -> FloatArray:
-    """Bands with formants at f -> bands with formants at factor * f: a matrix (80, 80) for mel @ matrix.
-
-    Linear interpolation on the mel axis; beyond the ends the last band repeats.
-    """
-    centres_hz = mel_edges_hz()[1:-1]
-    positions = np.interp(centres_hz / factor, centres_hz, np.arange(MEL_BINS))
-    lower = np.minimum(positions.astype(np.int64), MEL_BINS - 2)
-    share = positions - lower
-    matrix = np.zeros((MEL_BINS, MEL_BINS), np.float32)
-    bands = np.arange(MEL_BINS)
-    matrix[lower, bands] = 1.0 - share
-    matrix[lower + 1, bands] += share
-    return matrix
-
-
 class VoiceSpace:
     """Normalised frames -> acoustic frames of one speaker. Frame by frame, so that a stream equals the whole.
 
     Args:
         speaker: whose voice the frames get.
         learned: the voice that the network imitates; gives level, and what silence is.
-        liveliness: factor for each channel (82,) that makes generated speech as lively as real speech.
+        liveliness: factor for each channel (82,) that makes generated speech as lively as real speech; pitch is left
+            as generated.
         pitch_offset: what the network takes for the median of normalised log-F0; should be 0 and is not quite.
         pitch_shift_semitones: added to the pitch.
     """
@@ -117,10 +88,12 @@ class VoiceSpace:
         gain = loudness(learned.mel_mean, learned_spread) - loudness(speaker.mel_mean, spread)
         self._mean = speaker.mel_mean + (gain + HEADROOM)
         self._spread = spread * liveliness[:MEL_BINS]
+        self._liveliness = liveliness[:MEL_BINS]
+        self._sounds = None if speaker.sounds is None else spread * speaker.sounds.offsets(speaker.formant_warp)
         self._learned_mean, self._learned_spread = learned.mel_mean + HEADROOM, learned_spread
         self._warp = None if abs(speaker.formant_warp - 1.0) < 1e-3 else warp_matrix(speaker.formant_warp)
         f0_spread = float(np.clip(speaker.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
-        self._log_f0_spread = f0_spread * float(liveliness[LOG_F0])
+        self._log_f0_spread = f0_spread  # as generated: livelier pitch was recognised less often
         self._pitch_offset = pitch_offset
         self._log_f0 = speaker.log_f0_median + pitch_shift_semitones / 12.0 * float(np.log(2.0))
 
@@ -132,6 +105,8 @@ class VoiceSpace:
         silence = self._learned_mean + self._learned_spread * mel
         warped = mel if self._warp is None else mel @ self._warp
         speech = self._mean + self._spread * warped
+        if self._sounds is not None:
+            speech = speech + self._memberships(normalised) @ self._sounds
         out = np.empty_like(normalised, dtype=np.float32)
         mel = limit(speech_share * speech + (1.0 - speech_share) * silence)
         out[:, :MEL_BINS] = np.clip(mel, LOG_SILENCE, MAX_LOG_MEL)
@@ -140,6 +115,12 @@ class VoiceSpace:
         out[:, LOG_F0] = np.clip(log_f0, MIN_LOG_F0, MAX_LOG_F0)
         out[:, VOICING] = np.clip(0.5 * (normalised[:, VOICING] + 1.0), 0.0, 1.0)
         return out
+
+    def _memberships(self, normalised: FloatArray) -> FloatArray:
+        """Share of each class of sounds in each frame, shape (T, classes)."""
+        lively = normalised.copy()
+        lively[:, :MEL_BINS] *= self._liveliness
+        return sound_classes().membership(lively, softness=MEMBERSHIP_SOFTNESS)
 
     def silence(self, frame_count: int) -> FloatArray:
         """Frames of nothing (frame_count, 82), unvoiced."""

@@ -27,9 +27,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from services.common.speaker_space import LOG_F0, VOICING
 from services.synthesizer.dataset import Batch, Corpus
 from services.synthesizer.model import ModelConfig, Synthesizer
-from services.synthesizer.space import LOG_F0, VOICING
 
 PEAK_LEARNING_RATE: Final = 1.5e-3
 FINAL_SHARE: Final = 0.01  # of the peak, at the end

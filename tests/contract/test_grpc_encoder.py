@@ -91,6 +91,22 @@ def test_embedding_only(stub: Any) -> None:
     assert not reply.HasField("quality")
 
 
+def test_sounds_come_with_the_profile(stub: Any) -> None:
+    profile = profile_from_wire(stub.EmbedSpeech(requests_of(synthetic_vowels(6.0)), timeout=30).profile)
+    assert profile.sounds is not None
+    assert 100 < profile.sounds.frames.sum() < 6.0 * 80
+    assert 0.8 < profile.sounds.formant_scale < 1.3
+
+
+def test_what_is_surely_speech_is_embedded_alike_without_its_pitch(stub: Any) -> None:
+    samples = synthetic_vowels(4.0, noise_db=-90.0)
+    usual = stub.EmbedSpeech(requests_of(samples, embedding_only=True), timeout=30).profile.embedding
+    quick = stub.EmbedSpeech(requests_of(samples, embedding_only=True, surely_speech=True), timeout=30)
+    assert float(np.dot(usual, quick.profile.embedding)) > 0.98
+    error = refusal(stub, requests_of(samples, surely_speech=True))
+    assert (error.reason, error.field) == ("INVALID_FIELD", "surely_speech")
+
+
 def test_media_by_reference_equals_samples(stub: Any, settings: EncoderSettings) -> None:
     samples, store = synthetic_vowels(3.0), open_store(settings)
     stored = store.put("uploads/reference.flac", encode_audio(samples, "flac"), "audio/flac")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from likeness.v1 import types_pb2
 from services.common.audio import FRAME_CHANNELS, FloatArray
 from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
+from services.common.sounds import SpokenSounds
 from services.common.wire import (
     chunked,
     frames_from_wire,
@@ -113,6 +115,44 @@ def test_profile_there_and_back() -> None:
     profile = plausible_profile()
     assert same(profile_from_wire(profile_to_wire(profile)), profile)
     assert same(SpeakerProfile.from_json(profile.to_json()), profile)
+
+
+def plausible_sounds() -> SpokenSounds:
+    rng = np.random.default_rng(2)
+    return SpokenSounds(rng.uniform(0, 30, 48).round(2), rng.normal(0, 2, (48, 20)).round(3), 1.125)
+
+
+def test_sounds_there_and_back() -> None:
+    profile = plausible_profile(sounds=plausible_sounds())
+    for back in (profile_from_wire(profile_to_wire(profile)), SpeakerProfile.from_json(profile.to_json())):
+        assert same(back, profile)
+        assert back.sounds is not None and profile.sounds is not None
+        np.testing.assert_allclose(back.sounds.frames, profile.sounds.frames, atol=1e-5)
+        np.testing.assert_allclose(back.sounds.shapes, profile.sounds.shapes, atol=1e-5)
+        assert back.sounds.formant_scale == 1.125
+
+
+def test_profiles_kept_before_sounds_were_measured_can_be_read() -> None:
+    fields = json.loads(plausible_profile().to_json())
+    del fields["sounds"]
+    assert SpeakerProfile.from_json(json.dumps(fields)).sounds is None
+    assert profile_from_wire(profile_to_wire(plausible_profile())).sounds is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("classes", "others"), ("frames", [1.0]), ("frames", [-1.0] * 48), ("shapes", [99.0] * 960), ("shapes", [0.0])],
+)
+def test_impossible_sounds_name_the_field(name: str, value: Any) -> None:
+    message = profile_to_wire(plausible_profile(sounds=plausible_sounds()))
+    if isinstance(value, list):
+        del getattr(message.sounds, name)[:]
+        getattr(message.sounds, name).extend(value)
+    else:
+        setattr(message.sounds, name, value)
+    with pytest.raises(LikenessError) as raised:
+        profile_from_wire(message, field="speaker")
+    assert raised.value.field == f"speaker.sounds.{name}"
 
 
 def test_formant_warp_not_calibrated_is_one() -> None:

@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.audio.mel import LOG_FLOOR, mel_edges_hz
 from services.common.profile import SpeakerProfile
+from services.common.sounds import SHAPE_SIZE, SOUND_COUNT, SpokenSounds, shape_basis, sound_classes
+from services.common.speaker_space import LOG_F0, VOICING, normalise, warp_matrix
 from services.synthesizer.space import (
     HEADROOM,
     LEVEL_CEILING,
-    LOG_F0,
-    VOICING,
     VoiceSpace,
     frame_level,
     limit,
     loudness,
-    normalise,
-    warp_matrix,
 )
 
 EVEN = np.ones(FRAME_CHANNELS, np.float32)
@@ -138,3 +136,30 @@ def test_frames_are_made_one_by_one(seed: int, cut: int) -> None:
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="82"):
         normalise(np.zeros((3, 80), np.float32), make_profile())
+
+
+def sounding(habit: float) -> SpokenSounds:
+    """Every class is made brighter by `habit`, of which enough was heard to believe it."""
+    expected = sound_classes().mel @ shape_basis().T
+    return SpokenSounds(np.full(SOUND_COUNT, 1e6), expected + habit * np.eye(SHAPE_SIZE)[1], 1.0)
+
+
+def test_sounds_move_speech_and_neither_silence_nor_pitch() -> None:
+    profile = make_profile()
+    normalised = np.clip(normalise(speech_like(profile), profile), -1, 1)
+    normalised[:20] = -4.0
+    plain = VoiceSpace(profile, profile, EVEN)(normalised)
+    bright = VoiceSpace(replace(profile, sounds=sounding(-2.0)), profile, EVEN)(normalised)
+    moved = bright[20:, :MEL_BINS] - plain[20:, :MEL_BINS]
+    expected = -2.0 * profile.mel_spread * shape_basis()[1]
+    np.testing.assert_allclose(np.median(moved, axis=0), expected, atol=0.1)
+    np.testing.assert_allclose(bright[:20], plain[:20], atol=0.02)
+    np.testing.assert_array_equal(bright[:, LOG_F0:], plain[:, LOG_F0:])
+
+
+def test_sounds_leave_a_stream_equal_to_the_whole() -> None:
+    profile = replace(make_profile(), sounds=sounding(1.0), formant_warp=1.08)
+    normalised = normalise(speech_like(profile), profile)
+    space = VoiceSpace(profile, make_profile(2), EVEN)
+    pieces = np.concatenate([space(normalised[start : start + 7]) for start in range(0, len(normalised), 7)])
+    np.testing.assert_allclose(pieces, space(normalised), atol=1e-4)

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 from services.common.audio import FRAME_CHANNELS  # noqa: E402
 from services.common.models import Registry  # noqa: E402
+from services.common.speaker_space import normalise  # noqa: E402
 from services.synthesizer import export as export_module  # noqa: E402
 from services.synthesizer import train as train_module  # noqa: E402
 from services.synthesizer.dataset import Corpus, is_held_out  # noqa: E402
@@ -21,7 +22,6 @@ from services.synthesizer.model import ModelConfig, Synthesizer, upsample  # noq
 from services.synthesizer.network import EncodedPhrase, Network  # noqa: E402
 from services.synthesizer.network import upsample as upsample_serving  # noqa: E402
 from services.synthesizer.prepare import Utterance  # noqa: E402
-from services.synthesizer.space import normalise  # noqa: E402
 from services.synthesizer.text import to_symbols  # noqa: E402
 from services.synthesizer.text.symbols import SYMBOL_IDS  # noqa: E402
 from services.synthesizer.train import Trainer, losses, train  # noqa: E402
