@@ -83,6 +83,16 @@ def test_dockerfile_suits_the_pod(program: str) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+def test_a_container_has_as_long_to_start_as_a_pod(chart: helm.Chart, program: str) -> None:
+    """`docker compose up --wait` gives up on what is unhealthy after that."""
+    (check,) = read_stages(program)[-1].of("HEALTHCHECK")
+    found = re.search(r"--start-period=(\d+)s", check.argument)
+    ((_, container),) = render(chart, {}).running(program)
+    probe = container["startupProbe"]
+    assert found and int(found[1]) == probe["periodSeconds"] * probe["failureThreshold"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_base_image_can_be_pinned_by_digest(program: str) -> None:
     first, *_ = read_instructions(dockerfile_of(program))
     assert (first.keyword, first.argument) == ("ARG", "PYTHON_IMAGE=python:3.11-slim")

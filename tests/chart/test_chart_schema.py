@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -29,7 +30,9 @@ from tests.chart.rendering import (
 )
 
 SCALED_WORKERS = "database.mode=bundled,worker.autoscaling.enabled=true"
-MINORS = sorted({utils.major_minor(version) for version in utils.all_versions()}, key=Version)[-3:]
+OLDEST = re.findall(r'^kubeVersion: ">=(\d+\.\d+)', (CHART / "Chart.yaml").read_text(), re.MULTILINE)
+NEWEST = sorted({utils.major_minor(version) for version in utils.all_versions()}, key=Version)[-3:]
+MINORS = OLDEST + NEWEST
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,6 +53,7 @@ def test_lints_without_warning(scenario: str) -> None:
 
 @pytest.mark.parametrize("minor", MINORS)
 def test_documents_are_valid(rendered: Rendered, minor: str) -> None:
+    assert len(MINORS) == 4
     assert len(rendered.documents) > 10
     for document in rendered.documents:
         if document["kind"] in CUSTOM:
