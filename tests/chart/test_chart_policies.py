@@ -348,6 +348,13 @@ def test_notes_say_how_to_get_in(chart: helm.Chart) -> None:
     named = render(chart, {"gateway": {"apiKey": {"existingSecret": "mine", "key": "api.key"}}}).notes
     assert "get secret mine" in named and "{.data.api\\.key}" in named
     assert "WARNING" in render(chart, {"gateway": {"allowUnauthenticated": True}}).notes
+    assert "image.registry" in notes and "image.registry" not in render(chart, {"image": {"registry": "inside"}}).notes
+    off = render(chart, {"stages": {"vocoder": {"settings": {"grants": "off"}}}}).notes
+    assert "WARNING: grants of vocoder" in off and off.count("WARNING") == 1
+    behind = {"enabled": True, "host": "likeness.example.org"}
+    assert "WARNING: gateway.ingress.tlsSecretName" in render(chart, {"gateway": {"ingress": behind}}).notes
+    secured = render(chart, {"gateway": {"ingress": {**behind, "tlsSecretName": "cert"}}}).notes
+    assert "WARNING" not in secured and "https://likeness.example.org" in secured
 
 
 # --- what each scenario is there for ---
