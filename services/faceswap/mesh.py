@@ -142,7 +142,7 @@ class FaceMesh:
 
 def _tensor(rgb: NDArray[Any]) -> FloatArray:
     """Bytes as numbers from 0 to 1."""
-    return np.multiply(rgb, np.float32(1.0 / 255.0), dtype=np.float32)
+    return np.asarray(np.multiply(rgb, np.float32(1.0 / 255.0), dtype=np.float32))
 
 
 def _shrunk(picture: Picture, to_picture: FloatArray, shrink: int, px: int) -> tuple[Picture, FloatArray]:

@@ -63,7 +63,8 @@ def _coarse(values: FloatArray, weight: FloatArray, sigma_px: float) -> FloatArr
     height, width = weight.shape
     for octaves in (2, 1, 0):
         small = _resized(packed, (max(1, width >> octaves), max(1, height >> octaves)))
-        blurred = _resized(cv2.GaussianBlur(small, (0, 0), sigma_px, borderType=cv2.BORDER_CONSTANT), (width, height))
+        small = np.asarray(cv2.GaussianBlur(small, (0, 0), sigma_px, borderType=cv2.BORDER_CONSTANT), np.float32)
+        blurred = _resized(small, (width, height))
         mean = (blurred[:, :, :3] + FILL * mean) / (blurred[:, :, 3:] + FILL)
     return np.asarray(mean, np.float32)
 
