@@ -1,6 +1,6 @@
 {{/* Who may talk to whom. Everything else is refused in both directions (network.yaml). */}}
 
-{{/* Takes root, component, ingress and egress (lists of rules as YAML text). */}}
+{{/* Takes root, component, ingress and egress (lists of rules as YAML text); annotations of a hook's. */}}
 {{- define "likeness.networkPolicy" -}}
 {{- if .root.Values.networkPolicy.enabled -}}
 ---
@@ -10,6 +10,10 @@ metadata:
   name: {{ include "likeness.fullname" .root }}-{{ .component }}
   labels:
     {{- include "likeness.labels" . | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   podSelector:
     matchLabels:
