@@ -1,6 +1,6 @@
 """The whole voice chain as a user meets it: enrol a recording over HTTP, speak, measure what comes back.
 
-    python -m benchmarks.voice --json [--speech-dir DIR] [--speakers N] [--sentences N]
+    python -m benchmarks.voice --json [--speech-dir DIR] [--speakers N] [--sentences N] [--no-shorter]
 
 DIR holds a manifest.tsv (see services/common/corpus.py); its held-out speakers are cloned. Without DIR the demo's
 synthetic persona is, and retrieval and verification, which need several speakers, are left out.
@@ -134,8 +134,13 @@ def resemblance(spoken: list[Spoken], speakers: list[Speaker]) -> dict[str, Any]
     return figures
 
 
-def measure(client: likeness.Client, speakers: list[Speaker], sentence_count: int) -> dict[str, Any]:
-    """All figures; the speakers take turns over the sentences until each has spoken twice and each was said once."""
+def measure(
+    client: likeness.Client, speakers: list[Speaker], sentence_count: int, *, shorter: bool = True
+) -> dict[str, Any]:
+    """All figures, those of shorter references if asked for.
+
+    The speakers take turns over the sentences until each has spoken twice and each was said once.
+    """
     cloning = Cloning(client)
     voices = []
     for speaker in speakers:
@@ -159,7 +164,7 @@ def measure(client: likeness.Client, speakers: list[Speaker], sentence_count: in
         "dnsmos": round(float(np.mean([overall_mos(item.samples) for item in spoken])), 3),
         "rtf": round(float(np.median([item.rtf for item in spoken])), 4),
         "ttfa_ms": round(float(np.median([item.ttfa_ms for item in spoken])), 1),
-        "by_reference_seconds": by_reference(cloning, speakers),
+        "by_reference_seconds": by_reference(cloning, speakers) if shorter else {},
     }
 
 
@@ -191,6 +196,9 @@ def main() -> int:
     parser.add_argument("--speech-dir", type=Path, help="recorded speech with manifest.tsv")
     parser.add_argument("--speakers", type=int, default=0, help="at most so many speakers; 0 means all held-out ones")
     parser.add_argument("--sentences", type=int, default=len(SENTENCES), choices=range(1, len(SENTENCES) + 1))
+    parser.add_argument(
+        "--shorter", action=argparse.BooleanOptionalAction, default=True, help="also references of 1, 3 and 5 s"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -202,7 +210,7 @@ def main() -> int:
     if arguments.speakers:
         speakers = speakers[: arguments.speakers]
     with running_stack() as client:
-        figures = measure(client, speakers, arguments.sentences)
+        figures = measure(client, speakers, arguments.sentences, shorter=arguments.shorter)
     figures["machine"] = describe_machine()
     print(json.dumps(figures, indent=None if arguments.json else 2))
     return 0
