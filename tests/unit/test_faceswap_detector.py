@@ -153,6 +153,17 @@ def test_one_run_finds_what_is_new_and_leaves_what_is_known(finder: FaceFinder, 
     assert len(known) == 6
 
 
+@pytest.mark.parametrize("part", [None, 1])
+def test_a_glance_sees_the_frame_as_it_was(finder: FaceFinder, group: np.ndarray, part: int | None) -> None:
+    frame = np.asarray(cv2.resize(group, (1280, 720), interpolation=cv2.INTER_AREA), np.uint8)
+    wanted = finder.glance(frame, part)()
+    detect = finder.glance(frame, part)
+    frame[:] = 0
+    found = detect()
+    assert len(found) == len(wanted) > 0
+    assert [face.score for face in found] == [face.score for face in wanted]
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (2, 3), (17, 1000)])
 def test_odd_shapes_have_no_faces(finder: FaceFinder, shape: Any) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
