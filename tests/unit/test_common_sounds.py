@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_a_habit_is_found_where_it_was_heard_and_shrunk_where_little_was_heard()
 
 
 def test_unheard_classes_stay_as_they_are() -> None:
-    nothing = SpokenSounds(np.zeros(SOUND_COUNT), np.ones((SOUND_COUNT, SHAPE_SIZE)), 1.0)
+    nothing = SpokenSounds(np.zeros(SOUND_COUNT, np.float32), np.ones((SOUND_COUNT, SHAPE_SIZE), np.float32), 1.0)
     assert not nothing.offsets(1.1).any()
 
 
@@ -99,5 +100,6 @@ def test_frames_of_another_shape_are_refused(frames: FloatArray) -> None:
 )
 def test_impossible_sounds_are_refused(name: str, value: FloatArray) -> None:
     sounds = spoken_sounds(spoken())
+    changed: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=name):
-        replace(sounds, **{name: value})
+        replace(sounds, **changed)

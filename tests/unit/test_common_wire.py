@@ -119,7 +119,8 @@ def test_profile_there_and_back() -> None:
 
 def plausible_sounds() -> SpokenSounds:
     rng = np.random.default_rng(2)
-    return SpokenSounds(rng.uniform(0, 30, 48).round(2), rng.normal(0, 2, (48, 20)).round(3), 1.125)
+    frames, shapes = rng.uniform(0, 30, 48).round(2), rng.normal(0, 2, (48, 20)).round(3)
+    return SpokenSounds(frames.astype(np.float32), shapes.astype(np.float32), 1.125)
 
 
 def test_sounds_there_and_back() -> None:
