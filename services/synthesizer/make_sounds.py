@@ -1,20 +1,21 @@
 """The classes of sounds from what the network says: `python -m services.synthesizer.make_sounds [--out FILE]`.
 
-The evaluation sentences are spoken, pauses left out, and their frames grouped by k-means on what sounds are told apart
-by. Whoever exports another network makes the classes again and gives them another name (`CLASSES_NAME` in
+Sentences of the training grammar are spoken, pauses left out, and their frames grouped by k-means on what sounds are
+told apart by. Whoever exports another network makes the classes again and gives them another name (`CLASSES_NAME` in
 services/common/sounds.py): a voice measured with the classes before then keeps its averages and loses its sounds.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sentences import SENTENCES
 from services.common.audio import MEL_BINS, FloatArray
 from services.common.models import Registry
 from services.common.settings import CommonSettings
@@ -22,8 +23,10 @@ from services.common.sounds import CLASSES_FILE, SOUND_COUNT, SoundClasses, hear
 from services.common.speaker_space import VOICING
 from services.synthesizer.engine import Synthesizer
 from services.synthesizer.network import Network
+from services.synthesizer.sentences import grammar_sentences
 from services.synthesizer.space import SILENCE_LEVEL
 
+SENTENCE_COUNT: Final = 80
 ROUNDS: Final = 25
 SEED: Final = 0
 
@@ -61,7 +64,8 @@ def main() -> int:
     arguments = parser.parse_args()
     network = Network(Registry(CommonSettings().models_dir))
     synthesizer = Synthesizer(network)
-    frames = np.concatenate([synthesizer.plain_frames(sentence, seed) for seed, sentence in enumerate(SENTENCES)])
+    sentences = islice(grammar_sentences(Random(SEED)), SENTENCE_COUNT)  # noqa: S311
+    frames = np.concatenate([synthesizer.plain_frames(sentence, seed) for seed, sentence in enumerate(sentences)])
     frames = frames[frames[:, :MEL_BINS].mean(axis=1) > SILENCE_LEVEL]
     frames[:, :MEL_BINS] *= network.liveliness[:MEL_BINS]
     classes = sound_classes_of(frames, SOUND_COUNT)
