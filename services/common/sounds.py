@@ -114,11 +114,11 @@ class SpokenSounds:
         object.__setattr__(self, "formant_scale", float(self.formant_scale))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; shapes with three decimals, which is finer than any recording tells."""
+        """The fields of the message SpokenSounds; shapes with three decimals, which is finer than any recording tells."""
         return {
             "classes": CLASSES_NAME,
             "frames": [round(float(count), 2) for count in self.frames],
-            "shapes": [[round(float(value), 3) for value in shape] for shape in self.shapes],
+            "shapes": [round(float(value), 3) for value in self.shapes.ravel()],
             "formant_scale": self.formant_scale,
         }
 
@@ -131,9 +131,8 @@ class SpokenSounds:
         """
         if fields["classes"] != CLASSES_NAME:
             return None
-        return cls(
-            np.asarray(fields["frames"], np.float32), np.asarray(fields["shapes"], np.float32), fields["formant_scale"]
-        )
+        shapes = np.asarray(fields["shapes"], np.float32).reshape(SOUND_COUNT, SHAPE_SIZE)
+        return cls(np.asarray(fields["frames"], np.float32), shapes, fields["formant_scale"])
 
     def offsets(self, formant_scale: float) -> FloatArray:
         """By how much each class differs from what the speaker's averages make of it, shape (48, 80), normalised.

@@ -13,9 +13,9 @@ import av
 from services.common.decode import decode_audio, decode_picture
 from services.common.settings import REPOSITORY_ROOT
 
-# Processor time of the demo and all servers it starts: two cores then need less than a minute. Compiled code may
-# have to be made anew the first time, which is part of it. Wall time would measure what else the machine does.
-MOST_PROCESSOR_S = 100.0
+# Processor time of the demo and all servers it starts. Compiled code may have to be made anew the first time, which is
+# part of it, and other tests on the same processor's caches make it up to twice as long.
+MOST_PROCESSOR_S = 180.0
 
 
 def test_the_demo(tmp_path: Path) -> None:

@@ -133,6 +133,13 @@ def test_sounds_there_and_back() -> None:
         assert back.sounds.formant_scale == 1.125
 
 
+@pytest.mark.parametrize("with_sounds", [False, True])
+def test_a_profile_as_json_has_the_fields_of_the_message(with_sounds: bool) -> None:
+    """Callers of plain gRPC get it as JSON, with their grant."""
+    profile = plausible_profile(sounds=plausible_sounds() if with_sounds else None)
+    assert types_pb2.SpeakerProfile(**json.loads(profile.to_json())) == profile_to_wire(profile)
+
+
 def test_profiles_kept_before_sounds_were_measured_can_be_read() -> None:
     fields = json.loads(plausible_profile().to_json())
     del fields["sounds"]
