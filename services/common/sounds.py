@@ -114,7 +114,7 @@ class SpokenSounds:
         object.__setattr__(self, "formant_scale", float(self.formant_scale))
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of the message SpokenSounds; shapes with three decimals, which is finer than any recording tells."""
+        """The fields of the message SpokenSounds; shapes with three decimals: no recording tells more."""
         return {
             "classes": CLASSES_NAME,
             "frames": [round(float(count), 2) for count in self.frames],
