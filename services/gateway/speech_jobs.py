@@ -190,7 +190,7 @@ def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str, m
     voice = live_voice(gateway, job)
     profile = load_profile(voice)
     try:
-        grant = speech_grant(voice, profile, job.mark, utterance_of(job).language)
+        grant = speech_grant(voice, profile, job.mark, job.parameters["language"])
         call = execution.call(gateway.settings.speech_deadline_s, grant=grant)
         similarity = measure_similarity(gateway.stages, samples, profile.embedding, call, label="the speech")
         figures.speaker_similarity = round(similarity, 5)

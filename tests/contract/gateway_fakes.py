@@ -45,6 +45,7 @@ __all__ = [
     "BREAK_WORD",
     "HOLD_WORD",
     "FakeStages",
+    "ended_job",
     "pitch_embedding",
     "portrait",
     "sine",
@@ -255,3 +256,13 @@ def wait_for(condition: Any, timeout_s: float = 10.0) -> Any:
             return value
         time.sleep(0.02)
     raise TimeoutError(f"{condition} did not come true within {timeout_s} s")
+
+
+def ended_job(client: Any, job_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    """A job as a Flask client sees it once it has ended."""
+
+    def look() -> Any:
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+        return job if job["status"] not in ("queued", "processing") else None
+
+    return dict(wait_for(look, timeout_s))

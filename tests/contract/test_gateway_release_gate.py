@@ -21,7 +21,7 @@ from services.gateway.db import AuditEntry, Media
 from services.gateway.provenance.gate import CHECK_EVERY_S, HOLD_S, HOLD_STEP_S, SpeechGate
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fake_faces import film, portrait
-from tests.contract.gateway_fakes import FakeStages, wait_for
+from tests.contract.gateway_fakes import FakeStages, ended_job
 from tests.contract.gateway_people import enrol_ada, enrol_bob
 from tests.contract.gateway_worker import worker_inside
 
@@ -87,12 +87,7 @@ def reason_of(client: FlaskClient, answer: Any) -> str:
     if answer.status_code != 202:
         assert answer.status_code in (500, 503), told
         return str(told["reason"])
-
-    def look() -> Any:
-        job = client.get(f"/v1/jobs/{told.get('job') or told['id']}").get_json()
-        return job if job["status"] not in ("queued", "processing") else None
-
-    job = wait_for(look, 60.0)
+    job = ended_job(client, told.get("job") or told["id"])
     assert job["status"] == "failed", job
     return str(job["error"]["reason"])
 

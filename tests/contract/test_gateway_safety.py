@@ -21,7 +21,7 @@ from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
 from tests.contract.consent_people import refused
 from tests.contract.gateway_fake_faces import film, portrait
-from tests.contract.gateway_fakes import FakeStages, wait_for
+from tests.contract.gateway_fakes import FakeStages, ended_job, wait_for
 from tests.contract.gateway_live import Caller, jpeg
 from tests.contract.gateway_people import CONSENT
 from tests.contract.gateway_process import GatewayProcess
@@ -125,12 +125,7 @@ def test_films_are_looked_at_before_they_are_swapped(
     before = len(stages.doings.segments)
     answer = ask_swap(client, face, film(1.0, brightness=brightness), "target.mp4")
     assert answer.status_code == 202, answer.text
-
-    def look() -> Any:
-        job = client.get(f"/v1/jobs/{answer.get_json()['id']}").get_json()
-        return job if job["status"] not in ("queued", "processing") else None
-
-    job = wait_for(look, 60.0)
+    job = ended_job(client, answer.get_json()["id"])
     assert job["status"] == status, job
     if status == "failed":
         assert job["error"]["reason"] == "SAFETY_REFUSED"

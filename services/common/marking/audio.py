@@ -10,13 +10,14 @@ from math import gcd
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.marking.audio_code import agreement, chance_of
 from services.common.marking.audio_layout import CHIP_SAMPLES, layout_of, pattern_of
 from services.common.marking.audio_marker import AudioMarker
 from services.common.marking.audio_search import LEAST_SAMPLES, Search, fold_stretches
-from services.common.marking.audio_tiles import fold_aligned
+from services.common.marking.audio_tiles import Folded, fold_aligned
 from services.common.marking.found import MarkFound
 
 __all__ = ["AudioMarkSearch", "AudioMarker", "confirms_audio_mark", "find_audio_mark", "is_enough_to_confirm"]
@@ -64,22 +65,14 @@ def confirms_audio_mark(
         begins_at: how many 16 kHz samples the marker had given before these; None where that is not known, which takes
             ten times as long.
     """
-    if not is_enough_to_confirm(samples, rate_hz):
+    speech = _at_16_khz(samples, rate_hz)
+    if not _is_enough(speech):
         return True
-    pattern, speech = pattern_of(key, number), _at_16_khz(samples, rate_hz)
+    pattern = pattern_of(key, number)
     if begins_at is None:
-        folded = fold_stretches(speech)
-        scores = agreement(folded, pattern)
-        stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
-        tiles, statistic, trials = (
-            np.roll(folded[stretch, phase], -int(frame), axis=0),
-            float(scores.max()),
-            scores.size,
-        )
+        tiles, statistic, trials = _tiles_anywhere(speech, pattern)
     else:
-        chip = -(-begins_at // CHIP_SAMPLES)
-        folded = fold_aligned(speech[chip * CHIP_SAMPLES - begins_at :])
-        tiles = np.roll(folded, chip + 1, axis=0)  # the marker's first frame begins a chip before the first sample
+        tiles = _tiles_after(speech, begins_at)
         statistic, trials = float((tiles * pattern).sum() / (np.linalg.norm(tiles) + 1e-9)), 1
     if chance_of(statistic, trials) > CONFIRM_CHANCE:
         return False
@@ -91,9 +84,27 @@ def confirms_audio_mark(
     )
 
 
+def _tiles_anywhere(speech: FloatArray, pattern: NDArray[np.float32]) -> tuple[Folded, float, int]:
+    """Tiles from where the pattern fits best, its statistic there, and how many places were tried."""
+    folded = fold_stretches(speech)
+    scores = agreement(folded, pattern)
+    stretch, phase, frame = np.unravel_index(int(scores.argmax()), scores.shape)
+    return np.roll(folded[stretch, phase], -int(frame), axis=0), float(scores.max()), scores.size
+
+
+def _tiles_after(speech: FloatArray, begins_at: int) -> Folded:
+    """Tiles in the pattern's order, of speech before which the marker had given so many samples."""
+    chip = -(-begins_at // CHIP_SAMPLES)
+    folded = fold_aligned(speech[chip * CHIP_SAMPLES - begins_at :])
+    return np.roll(folded, chip + 1, axis=0)  # the marker's first frame begins a chip before the first sample
+
+
 def is_enough_to_confirm(samples: FloatArray, rate_hz: int) -> bool:
     """Whether of samples, shape (n,), so much can be heard that `confirms_audio_mark` has to find something."""
-    speech = _at_16_khz(samples, rate_hz)
+    return _is_enough(_at_16_khz(samples, rate_hz))
+
+
+def _is_enough(speech: FloatArray) -> bool:
     return speech.size >= LEAST_SAMPLES and _audible_s(speech) >= LEAST_AUDIBLE_S
 
 

@@ -9,6 +9,7 @@ from apiflask.schema_adapters.pydantic import PydanticAdapter
 from flask import request
 
 from services.common.errors import LikenessError
+from services.common.languages import primary_language
 from services.gateway.accounts import Scope, current_principal, needs, public
 from services.gateway.admission import takes_place
 from services.gateway.api.consent_forms import (
@@ -187,7 +188,7 @@ def _from_form(subject: Subject, form: ConsentForm) -> Consent:
         raise LikenessError("INVALID_FIELD", f"A {subject} consent takes a {field}.", field=field)
     if form.kind not in (None, kind):
         raise LikenessError("INVALID_FIELD", f"A {field} makes a {kind} consent.", field="kind")
-    if form.language is not None and form.language.partition("-")[0].lower() != "en":
+    if form.language is not None and primary_language(form.language) != "en":
         detail = "Phrases are in English so far; languages of the consent are named when the phrase is asked for."
         raise LikenessError("LANGUAGE_UNSUPPORTED", detail, field="language")
     gateway, giver = current_gateway(), _giver()
