@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,3 +139,19 @@ def test_many_may_migrate_at_once(reopen: Open) -> None:
         thread.join()
     assert failures == []
     reopen().check_schema()
+
+
+def test_a_new_database_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "likeness.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.execute, ("ROLLBACK",))
+    release.start()
+    database = Database(f"sqlite:///{path}")
+    try:
+        database.migrate()
+        database.check_schema()
+    finally:
+        release.join()
+        database.close()
+        other.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from sqlalchemy.orm import Session
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 SQLITE_BUSY_MS: Final = 10_000
+_BUSY_PAUSE_S: Final = 0.01
+_PRIMARY_CODE: Final = 0xFF  # of SQLite's result codes: the rest says more exactly why
 _FIRST_REVISION: Final = "0001"
 _UNTRACKED_VERSION: Final = 2  # of the databases made before there were migrations; the first one is their schema
 _MIGRATION_LOCK: Final = 0x6C696B65  # of PostgreSQL's advisory locks: one process migrates, others wait for it
@@ -129,6 +133,22 @@ def _lock(connection: Connection) -> None:
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={SQLITE_BUSY_MS}"):
+    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
+    _write_ahead(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Switches to the write-ahead log. SQLite does not wait for others when it changes this mode, so we do: a new
+    database is opened by several processes at once."""
+    give_up = time.monotonic() + SQLITE_BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
