@@ -8,12 +8,7 @@ to 8 significant bits. What is read per step is the limit of autoregressive synt
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
@@ -49,23 +44,3 @@ def _rounded(values: F32) -> U32:
     """The upper 16 bits of each value rounded to bfloat16, to nearest, ties to even."""
     bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint32)
-
-
-def _lower_half(typing_context: Any, word: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        shifted = builder.shl(arguments[0], ir.Constant(ir.IntType(32), 16))
-        return builder.bitcast(shifted, ir.FloatType())
-
-    return types.float32(types.uint32), generate
-
-
-def _upper_half(typing_context: Any, word: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.uint32), generate
-
-
-# Within numba: the float32 weights of a word (uint32).
-lower_half: Final[Any] = intrinsic(_lower_half)
-upper_half: Final[Any] = intrinsic(_upper_half)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.vocoder.draft import DraftEngine
-from services.vocoder.wavenet_engine import WaveNetEngine
+from services.vocoder.wavenet_engine import DEFAULT_TOGETHER, WaveNetEngine
 
 F32 = NDArray[np.float32]
 EngineName = Literal["draft", "wavenet"]
@@ -32,8 +32,12 @@ class VocoderStream(Protocol):
         ...
 
 
-def load_engines(models_dir: Path) -> Mapping[str, DraftEngine | WaveNetEngine]:
+def load_engines(
+    models_dir: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0
+) -> Mapping[str, DraftEngine | WaveNetEngine]:
     """The engines by name: the draft, and the WaveNet where the manifest names its weights.
+
+    `together` and `threads` are those of `stepping.Stepper`; 0 threads: one per core.
 
     Raises:
         LikenessError: MODEL_INVALID when the manifest names weights that are missing or changed.
@@ -41,7 +45,7 @@ def load_engines(models_dir: Path) -> Mapping[str, DraftEngine | WaveNetEngine]:
     registry = Registry(models_dir)
     engines: dict[str, DraftEngine | WaveNetEngine] = {"draft": DraftEngine()}
     if WAVENET_MODEL in registry.names():
-        engines["wavenet"] = WaveNetEngine.from_file(registry.path(WAVENET_MODEL))
+        engines["wavenet"] = WaveNetEngine.from_file(registry.path(WAVENET_MODEL), together=together, threads=threads)
     return engines
 
 

@@ -1,24 +1,26 @@
-"""One band step after another through the WaveNet, in numba: ring buffers instead of recomputation.
+"""Band steps through the WaveNet, in numba: ring buffers instead of recomputation, several streams at a time.
 
 Each layer remembers its last `dilation` inputs (the fast-wavenet idea, Le Paine et al., arXiv:1611.09482), so a step
-costs one pass through the weights whatever the receptive field. Those of the layers are read as pairs of bfloat16
-(bfloat.py), eight inputs at a time for all outputs, so that no sums across a vector are needed.
+costs one pass through the weights whatever the receptive field; and one pass serves all streams that take the step
+together (tiles.py). Each is a lane: what a lane computes does not depend on the others.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numba
 import numpy as np
+from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from services.vocoder.bfloat import lower_half, upper_half
 from services.vocoder.config import STEPS_PER_FRAME
 from services.vocoder.noise import hash_position
 from services.vocoder.pqmf import BANDS
+from services.vocoder.tiles import add_paired_products, add_products, apply_gates, apply_silu, at_address
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
@@ -28,114 +30,85 @@ LOUDEST: Final = 16.0  # in units of a band's level; no sample goes beyond
 CHOICE_POWER: Final = 1.5  # of the mixture's weights
 BAND_SPREAD: Final = (0.42, 0.7, 0.84, 0.84)  # of the logistics' scales, at temperature 1
 
-
-@numba.njit(cache=True, fastmath=True)
-def matrix_vector(matrix: F32, vector: F32, bias: F32, out: F32) -> None:
-    """out = matrix @ vector + bias; rows are taken four at a time."""
-    rows, columns = matrix.shape
-    whole = rows // 4 * 4
-    for r in range(0, whole, 4):
-        a = np.float32(0.0)
-        b = np.float32(0.0)
-        c = np.float32(0.0)
-        d = np.float32(0.0)
-        for i in range(columns):
-            x = vector[i]
-            a += matrix[r, i] * x
-            b += matrix[r + 1, i] * x
-            c += matrix[r + 2, i] * x
-            d += matrix[r + 3, i] * x
-        out[r] = a + bias[r]
-        out[r + 1] = b + bias[r + 1]
-        out[r + 2] = c + bias[r + 2]
-        out[r + 3] = d + bias[r + 3]
-    for r in range(whole, rows):
-        a = np.float32(0.0)
-        for i in range(columns):
-            a += matrix[r, i] * vector[i]
-        out[r] = a + bias[r]
+# A lane as `run_steps` reads it. Addresses are those of contiguous float32 arrays that the caller keeps alive.
+LANE: Final = np.dtype(
+    [
+        ("rings", np.int64),  # address: (sum of dilations, C), every layer's last inputs; changed
+        ("last", np.int64),  # address: (4,), what was heard last; changed
+        ("conditions", np.int64),  # address: (centres, L, 2P), gate offsets at frame centres
+        ("prior", np.int64),  # address: (steps + draft width - 1, 4), the draft's bands
+        ("bands", np.int64),  # address: (steps, 4), what is drawn, or heard when forced
+        ("parameters", np.int64),  # address: (steps, 48), distribution parameters; filled
+        ("step", np.int64),  # of the stream, the first of these
+        ("offset", np.int64),  # steps from the first centre of `conditions` to the first step
+        ("seed", np.uint64),
+        ("temperature", np.float64),
+        ("forced", np.bool_),  # `bands` is given, not drawn
+    ]
+)
 
 
-@numba.njit(inline="always", fastmath=True)
-def _add_product(words: U32, vector: F32, out: F32, half: int) -> None:
-    """out (2 * half,) += matrix @ vector, the matrix as `bfloat.pack_pairs` packs it.
+class StepWeights(NamedTuple):
+    """What a step reads. C channels, P those in multiples of 16, L layers, W inputs. For pairs see bfloat.py.
 
-    `half` is handed in although `words` knows it: read from there it keeps LLVM from using vectors, at a ninth of the
-    speed.
+    Matrices are (inputs, outputs). `gate` is one matrix for what is heard now and what was heard `dilation` steps ago.
     """
-    inputs = words.shape[0]
-    whole = inputs // 8 * 8
-    for i in range(0, whole, 8):
-        x0, x1, x2, x3 = vector[i], vector[i + 1], vector[i + 2], vector[i + 3]
-        x4, x5, x6, x7 = vector[i + 4], vector[i + 5], vector[i + 6], vector[i + 7]
-        for j in range(half):
-            w0, w1, w2, w3 = words[i, j], words[i + 1, j], words[i + 2, j], words[i + 3, j]
-            w4, w5, w6, w7 = words[i + 4, j], words[i + 5, j], words[i + 6, j], words[i + 7, j]
-            low = lower_half(w0) * x0 + lower_half(w1) * x1 + lower_half(w2) * x2 + lower_half(w3) * x3
-            low += lower_half(w4) * x4 + lower_half(w5) * x5 + lower_half(w6) * x6 + lower_half(w7) * x7
-            high = upper_half(w0) * x0 + upper_half(w1) * x1 + upper_half(w2) * x2 + upper_half(w3) * x3
-            high += upper_half(w4) * x4 + upper_half(w5) * x5 + upper_half(w6) * x6 + upper_half(w7) * x7
-            out[j] += low
-            out[half + j] += high
-    for i in range(whole, inputs):
-        x = vector[i]
-        for j in range(half):
-            out[j] += lower_half(words[i, j]) * x
-            out[half + j] += upper_half(words[i, j]) * x
+
+    input: F32  # (W, P)
+    input_bias: F32  # (P,)
+    gate: U32  # (L, 2C, P), pairs of 2P outputs: signals and gates
+    gate_bias: F32  # (L, 2P)
+    mix: U32  # (L, C, P), pairs of 2P outputs: residual and skip
+    mix_bias: F32  # (L, 2P)
+    head: F32  # (C, P)
+    head_bias: F32  # (P,)
+    output: F32  # (C, O), O the distribution's parameters in multiples of 16
+    output_bias: F32  # (O,)
+    dilations: I64  # (L,)
 
 
-@numba.njit(inline="always", fastmath=True)
-def _tanh(x: Any) -> Any:
-    """Rational approximation within 4e-7 of tanh (the one of Eigen), made of what a CPU does eight at a time."""
-    x = min(max(x, np.float32(-7.90531)), np.float32(7.90531))
-    y = x * x
-    p = np.float32(-2.76076847742355e-16)
-    p = p * y + np.float32(2.00018790482477e-13)
-    p = p * y + np.float32(-8.60467152213735e-11)
-    p = p * y + np.float32(5.12229709037114e-08)
-    p = p * y + np.float32(1.48572235717979e-05)
-    p = p * y + np.float32(6.37261928875436e-04)
-    p = p * y + np.float32(4.89352455891786e-03)
-    q = np.float32(1.19825839466702e-06)
-    q = q * y + np.float32(1.18534705686654e-04)
-    q = q * y + np.float32(2.26843463243900e-03)
-    q = q * y + np.float32(4.89352518554385e-03)
-    return x * p / q
+@numba.njit(inline="always")
+def _copy(values: F32, out: F32) -> None:
+    """An assignment of slices would take seconds to compile."""
+    for i in range(values.size):
+        out[i] = values[i]
 
 
-@numba.njit(inline="always", fastmath=True)
-def _sigmoid(x: Any) -> Any:
-    half = np.float32(0.5)
-    return half + half * _tanh(half * x)
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True)
-def condition_frame(
+@numba.njit(cache=True, nogil=True)
+def condition_frames(
     around: F32,
     frame_in: F32,
     frame_in_bias: F32,
     frame_out: F32,
     frame_out_bias: F32,
     condition: F32,
-    zeros: F32,
     out: F32,
 ) -> None:
-    """One frame with its neighbours, (410,), -> every layer's gate offsets, `out` (L, 2C)."""
-    hidden = np.empty(frame_in.shape[0], np.float32)
-    matrix_vector(frame_in, around, frame_in_bias, hidden)
-    for i in range(hidden.size):
-        hidden[i] = np.tanh(hidden[i])
-    code = np.empty(frame_out.shape[0], np.float32)
-    matrix_vector(frame_out, hidden, frame_out_bias, code)
-    for i in range(code.size):
-        code[i] = np.tanh(code[i])
-    for layer in range(condition.shape[0]):
-        matrix_vector(condition[layer], code, zeros, out[layer])
+    """Frames with their neighbours, (F, 410), -> every layer's gate offsets, `out` (F, L, 2P).
+
+    frame_in: (410, H). frame_out: (H, Q). condition: (Q, L * 2P).
+    """
+    hidden = np.empty((1, frame_in_bias.size), np.float32)
+    code = np.empty((1, frame_out_bias.size), np.float32)
+    offsets = np.empty((1, condition.shape[1]), np.float32)
+    for frame in range(around.shape[0]):
+        _copy(frame_in_bias, hidden[0])
+        add_products(frame_in, around[frame : frame + 1], hidden, 1)
+        for i in range(hidden.size):
+            hidden[0, i] = np.tanh(hidden[0, i])
+        _copy(frame_out_bias, code[0])
+        add_products(frame_out, hidden, code, 1)
+        for i in range(code.size):
+            code[0, i] = np.tanh(code[0, i])
+        for i in range(offsets.size):
+            offsets[0, i] = np.float32(0.0)
+        add_products(condition, code, offsets, 1)
+        _copy(offsets[0], out[frame].reshape(-1))
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def _draw(
-    parameters: F32, mixtures: int, floor: float, temperature: float, seed: np.uint64, step: int, out: F32
+    parameters: F32, mixtures: int, floor: float, temperature: float, seed: np.uint64, step: int, shares: F64, out: F32
 ) -> None:
     """Samples each band's mixture, more narrowly than it was learned; the randomness is a function of seed and step."""
     for band in range(BANDS):
@@ -145,103 +118,109 @@ def _draw(
             highest = max(highest, parameters[base + k])
         total = 0.0
         for k in range(mixtures):
-            total += np.exp(CHOICE_POWER * (parameters[base + k] - highest))
+            shares[k] = np.exp(CHOICE_POWER * np.float64(parameters[base + k] - highest))
+            total += shares[k]
         bits = hash_position(seed, np.uint64(step * BANDS + band))
         threshold = total * np.float64(bits >> np.uint64(32)) / 4294967296.0
         chosen = mixtures - 1
         running = 0.0
         for k in range(mixtures):
-            running += np.exp(CHOICE_POWER * (parameters[base + k] - highest))
+            running += shares[k]
             if running > threshold:
                 chosen = k
                 break
         uniform = (np.float64(bits & np.uint64(0xFFFFFFFF)) + 0.5) / 4294967296.0
-        scale = BAND_SPREAD[band] * temperature * np.exp(max(parameters[base + 2 * mixtures + chosen], floor))
+        log_scale = np.float64(max(parameters[base + 2 * mixtures + chosen], np.float32(floor)))
+        scale = BAND_SPREAD[band] * temperature * np.exp(log_scale)
         value = parameters[base + mixtures + chosen] + scale * np.log(uniform / (1.0 - uniform))
         out[band] = min(max(value, -LOUDEST), LOUDEST)
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
-def run_steps(
-    input_weight: F32,
-    input_bias: F32,
-    now: U32,
-    past: U32,
-    gate_bias: F32,
-    mix: U32,
-    mix_bias: F32,
-    head: F32,
-    head_bias: F32,
-    output: F32,
-    output_bias: F32,
-    dilations: I64,
-    condition_before: F32,
-    condition_after: F32,
-    prior: F32,
-    draft_width: int,
-    first_offset: int,
-    first_step: int,
-    steps: int,
-    mixtures: int,
-    floor: float,
-    temperature: float,
-    seed: np.uint64,
-    forced: F32,
-    rings: F32,
-    last: F32,
-    parameters: F32,
-    bands: F32,
-) -> None:
-    """Runs `steps` steps between two frame centres.
-
-    condition_before, condition_after: (L, 2C) at the two centres; `first_offset` of 50 steps lie before the first.
-    prior: (steps + draft_width - 1, 4), the draft's bands. forced: (steps, 4) heard instead of what is drawn, or
-    (0, 4). rings: (sum of dilations, C) and last: (4,), the state. parameters: (steps, 48) and bands: (steps, 4) are
-    filled.
-    """
-    layers = now.shape[0]
-    channels = mix.shape[1]
-    inputs = np.empty(input_weight.shape[1], np.float32)
-    stream = np.empty(channels, np.float32)
-    gates = np.empty(2 * channels, np.float32)
-    passed = np.empty(channels, np.float32)
+@numba.njit(cache=True, nogil=True)
+def run_steps(weights: StepWeights, lanes: Any, steps: int, mixtures: int, floor: float) -> None:
+    """Runs `steps` steps of every lane of `lanes`, (n,) of LANE."""
+    count = lanes.size
+    layers = weights.gate.shape[0]
+    channels = weights.mix.shape[1]
+    padded = weights.mix.shape[2]
+    width = weights.input.shape[0] // BANDS - 1
+    depth = weights.dilations.sum()
+    inputs = np.empty((count, weights.input.shape[0]), np.float32)
+    heard = np.empty((count, 2 * channels), np.float32)  # by a layer: now, and `dilation` steps ago
+    gates = np.empty((count, 2 * padded), np.float32)
+    passed = np.empty((count, padded), np.float32)
+    first = np.empty((count, padded), np.float32)
     # the residual stream and the sum of the skips behind each other: what a layer's `mix` adds to
-    mixed = np.empty(2 * channels, np.float32)
-    skips = np.empty(channels, np.float32)
-    hidden = np.empty(channels, np.float32)
+    mixed = np.empty((count, 2 * padded), np.float32)
+    drawn = np.empty((count, weights.output_bias.size), np.float32)
+    shares = np.empty(mixtures)
     for step in range(steps):
-        for b in range(BANDS):
-            inputs[b] = last[b]
-        for i in range(draft_width):
+        for lane in range(count):
+            last = carray(at_address(lanes[lane].last), (BANDS,))
+            prior = carray(at_address(lanes[lane].prior), (steps + width - 1, BANDS))
             for b in range(BANDS):
-                inputs[BANDS * (1 + i) + b] = prior[step + i, b]
-        matrix_vector(input_weight, inputs, input_bias, stream)
-        weight = np.float32(first_offset + step) / np.float32(STEPS_PER_FRAME)
-        for i in range(channels):
-            mixed[i] = stream[i]
-            mixed[channels + i] = np.float32(0.0)
+                inputs[lane, b] = last[b]
+            for i in range(width):
+                for b in range(BANDS):
+                    inputs[lane, BANDS * (1 + i) + b] = prior[step + i, b]
+            _copy(weights.input_bias, first[lane])
+        add_products(weights.input, inputs, first, count)
+        for lane in range(count):
+            for i in range(padded):
+                mixed[lane, i] = first[lane, i]
+                mixed[lane, padded + i] = np.float32(0.0)
         ring = 0
         for layer in range(layers):
-            dilation = dilations[layer]
-            slot = ring + (first_step + step) % dilation
+            dilation = weights.dilations[layer]
+            for lane in range(count):
+                rings = carray(at_address(lanes[lane].rings), (depth, channels))
+                slot = ring + (lanes[lane].step + step) % dilation
+                for i in range(channels):
+                    heard[lane, i] = mixed[lane, i]
+                    heard[lane, channels + i] = rings[slot, i]
+                    rings[slot, i] = mixed[lane, i]
+                _begin_gates(lanes[lane].conditions, lanes[lane].offset + step, layer, weights.gate_bias, gates[lane])
             ring += dilation
-            for i in range(2 * channels):
-                before = condition_before[layer, i]
-                gates[i] = gate_bias[layer, i] + before + weight * (condition_after[layer, i] - before)
-            _add_product(now[layer], mixed, gates, channels)
-            _add_product(past[layer], rings[slot], gates, channels)
-            for i in range(channels):
-                rings[slot, i] = mixed[i]
-                passed[i] = _tanh(gates[i]) * _sigmoid(gates[channels + i])
-            for i in range(2 * channels):
-                mixed[i] += mix_bias[layer, i]
-            _add_product(mix[layer], passed, mixed, channels)
-        for i in range(channels):
-            skips[i] = mixed[channels + i] * _sigmoid(mixed[channels + i])
-        matrix_vector(head, skips, head_bias, hidden)
-        for i in range(channels):
-            hidden[i] *= _sigmoid(hidden[i])
-        matrix_vector(output, hidden, output_bias, parameters[step])
-        _draw(parameters[step], mixtures, floor, temperature, seed, first_step + step, bands[step])
-        for b in range(BANDS):
-            last[b] = forced[step, b] if forced.shape[0] else bands[step, b]
+            add_paired_products(weights.gate[layer], heard, gates, count)
+            for lane in range(count):
+                apply_gates(gates[lane], passed[lane])
+                for i in range(2 * padded):
+                    mixed[lane, i] += weights.mix_bias[layer, i]
+            add_paired_products(weights.mix[layer], passed, mixed, count)
+        for lane in range(count):
+            apply_silu(mixed[lane, padded:], passed[lane])
+            _copy(weights.head_bias, first[lane])
+            _copy(weights.output_bias, drawn[lane])
+        add_products(weights.head, passed, first, count)
+        for lane in range(count):
+            apply_silu(first[lane], passed[lane])
+        add_products(weights.output, passed, drawn, count)
+        for lane in range(count):
+            _hear(lanes[lane], drawn[lane], step, steps, mixtures, floor, shares)
+
+
+@numba.njit(cache=True, nogil=True)
+def _begin_gates(address: int, steps: int, layer: int, bias: F32, gates: F32) -> None:
+    """The gates' bias and offset, `steps` steps after the first centre: between two centres in a straight line."""
+    layers, width = bias.shape
+    centre = steps // STEPS_PER_FRAME
+    weight = np.float32(steps % STEPS_PER_FRAME) / np.float32(STEPS_PER_FRAME)
+    conditions = carray(at_address(address), (centre + 2, layers, width))
+    for i in range(width):
+        before = conditions[centre, layer, i]
+        gates[i] = bias[layer, i] + before + weight * (conditions[centre + 1, layer, i] - before)
+
+
+@numba.njit(cache=True, nogil=True)
+def _hear(lane: Any, drawn: F32, step: int, steps: int, mixtures: int, floor: float, shares: F64) -> None:
+    """What a lane's next step begins with: what it draws now, or is told."""
+    outputs = BANDS * 3 * mixtures
+    parameters = carray(at_address(lane.parameters), (steps, outputs))
+    bands = carray(at_address(lane.bands), (steps, BANDS))
+    last = carray(at_address(lane.last), (BANDS,))
+    for i in range(outputs):
+        parameters[step, i] = drawn[i]
+    if not lane.forced:
+        _draw(drawn, mixtures, floor, lane.temperature, lane.seed, lane.step + step, shares, bands[step])
+    for b in range(BANDS):
+        last[b] = bands[step, b]

@@ -1,6 +1,7 @@
 """The WaveNet's weights as the CPU engine wants them: one contiguous array per kind, layers stacked.
 
-Those of the layers, nearly all there are, are rounded to bfloat16 and packed in pairs; the others stay float32.
+Those of the layers, nearly all there are, are rounded to bfloat16 and packed in pairs; the others stay float32. Outputs
+come in multiples of 16, filled with zeros.
 """
 
 from __future__ import annotations
@@ -16,43 +17,28 @@ from safetensors import SafetensorError, safe_open
 from services.common.errors import LikenessError
 from services.vocoder.bfloat import pack_pairs
 from services.vocoder.config import WaveNetConfig
+from services.vocoder.generate import StepWeights
+from services.vocoder.tiles import padded
 
 F32 = NDArray[np.float32]
-I64 = NDArray[np.int64]
-U32 = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
 class PackedWaveNet:
-    """Matrices are (outputs, inputs), so that every output is one dot product over contiguous memory.
-
-    C channels, L layers, Q condition channels. condition: (L, 2C, Q). dilations: (L,). Of two weights a word, see
-    `bfloat.pack_pairs`: now and past, (L, C, C) of 2C outputs, the gates' share of the present and of the delayed step;
-    mix, (L, C, C) of 2C outputs, residual and skip.
-    """
+    """C channels, P those in multiples of 16, L layers, Q condition channels; matrices are (inputs, outputs)."""
 
     config: WaveNetConfig
-    frame_in: F32
+    frame_in: F32  # (410, 2Q)
     frame_in_bias: F32
-    frame_out: F32
+    frame_out: F32  # (2Q, Q)
     frame_out_bias: F32
-    input: F32
-    input_bias: F32
-    now: U32
-    past: U32
-    gate_bias: F32
-    condition: F32
-    mix: U32
-    mix_bias: F32
-    head: F32
-    head_bias: F32
-    output: F32
-    output_bias: F32
-    dilations: I64
+    condition: F32  # (Q, L * 2P)
+    steps: StepWeights
 
     @property
     def bytes(self) -> int:
-        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+        arrays = [*vars(self).values(), *self.steps]
+        return sum(value.nbytes for value in arrays if isinstance(value, np.ndarray))
 
 
 def pack(config: WaveNetConfig, weights: dict[str, F32]) -> PackedWaveNet:
@@ -61,7 +47,7 @@ def pack(config: WaveNetConfig, weights: dict[str, F32]) -> PackedWaveNet:
     Raises:
         LikenessError: MODEL_INVALID when a tensor is missing or its shape is not the configuration's.
     """
-    channels, condition = config.channels, config.condition_channels
+    channels, condition, layers = config.channels, config.condition_channels, config.layers
 
     def take(name: str, *shape: int) -> F32:
         if name not in weights or weights[name].shape != shape:
@@ -70,29 +56,49 @@ def pack(config: WaveNetConfig, weights: dict[str, F32]) -> PackedWaveNet:
         return np.ascontiguousarray(weights[name], np.float32)
 
     def stack(name: str, *shape: int) -> F32:
-        return np.stack([take(f"layers.{layer}.{name}", *shape) for layer in range(config.layers)])
+        return np.stack([take(f"layers.{layer}.{name}", *shape) for layer in range(layers)])
+
+    def matrix(name: str, outputs: int, inputs: int) -> F32:
+        return np.ascontiguousarray(_pad(take(f"{name}.weight", outputs, inputs), axis=0).T)
+
+    def bias(name: str, outputs: int) -> F32:
+        return _pad(take(f"{name}.bias", outputs), axis=0)
 
     square = (2 * channels, channels)
+    gate = np.concatenate([stack("now.weight", *square), stack("past.weight", *square)], axis=2)
+    conditions = _pad_halves(stack("condition.weight", 2 * channels, condition))
     return PackedWaveNet(
         config=config,
-        frame_in=take("frame_in.weight", 2 * condition, config.frame_width),
-        frame_in_bias=take("frame_in.bias", 2 * condition),
-        frame_out=take("frame_out.weight", condition, 2 * condition),
-        frame_out_bias=take("frame_out.bias", condition),
-        input=take("input.weight", channels, config.input_width),
-        input_bias=take("input.bias", channels),
-        now=pack_pairs(stack("now.weight", *square)),
-        past=pack_pairs(stack("past.weight", *square)),
-        gate_bias=stack("now.bias", 2 * channels),
-        condition=stack("condition.weight", 2 * channels, condition),
-        mix=pack_pairs(stack("mix.weight", *square)),
-        mix_bias=stack("mix.bias", 2 * channels),
-        head=take("head.weight", channels, channels),
-        head_bias=take("head.bias", channels),
-        output=take("output.weight", config.output_width, channels),
-        output_bias=take("output.bias", config.output_width),
-        dilations=np.array(config.dilations, np.int64),
+        frame_in=matrix("frame_in", 2 * condition, config.frame_width),
+        frame_in_bias=bias("frame_in", 2 * condition),
+        frame_out=_pad(matrix("frame_out", condition, 2 * condition), axis=0),
+        frame_out_bias=bias("frame_out", condition),
+        condition=_pad(np.ascontiguousarray(conditions.reshape(-1, condition).T), axis=0),
+        steps=StepWeights(
+            input=matrix("input", channels, config.input_width),
+            input_bias=bias("input", channels),
+            gate=pack_pairs(_pad_halves(gate)),
+            gate_bias=_pad_halves(stack("now.bias", 2 * channels)),
+            mix=pack_pairs(_pad_halves(stack("mix.weight", *square))),
+            mix_bias=_pad_halves(stack("mix.bias", 2 * channels)),
+            head=matrix("head", channels, channels),
+            head_bias=bias("head", channels),
+            output=matrix("output", config.output_width, channels),
+            output_bias=bias("output", config.output_width),
+            dilations=np.array(config.dilations, np.int64),
+        ),
     )
+
+
+def _pad(values: F32, *, axis: int) -> F32:
+    """Zeros behind an axis, up to a multiple of 16."""
+    missing = padded(values.shape[axis]) - values.shape[axis]
+    return np.pad(values, [(0, missing if axis == number else 0) for number in range(values.ndim)])
+
+
+def _pad_halves(values: F32) -> F32:
+    """Zeros behind either half of axis 1, of layers stacked: signals and gates, or residual and skip."""
+    return np.concatenate([_pad(half, axis=1) for half in np.split(values, 2, axis=1)], axis=1)
 
 
 def load_packed(path: Path) -> PackedWaveNet:

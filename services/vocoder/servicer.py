@@ -46,7 +46,8 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
         """
         if self._settings.grants == "required":
             self._mark_key = load_secret(self._settings.resolved_keys_dir / MARK)
-        engines = load_engines(self._settings.models_dir)
+        settings = self._settings
+        engines = load_engines(settings.models_dir, together=settings.max_batch_size, threads=settings.threads)
         if self._settings.vocoder_engine not in engines:
             detail = f"The engine {self._settings.vocoder_engine!r} is the default, but its weights are not installed."
             raise LikenessError("MODEL_INVALID", detail)

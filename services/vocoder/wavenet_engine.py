@@ -1,7 +1,8 @@
 """The WaveNet as an engine: streams of acoustic frames -> samples, one CPU core, no torch.
 
 It looks two frames (25 ms) ahead, for its conditioning; everything else is the past. Between two frame centres lie 50
-band steps, and all work is done in such intervals whatever chunks the frames come in, so chunking cannot be heard.
+band steps, an interval. Nothing in an interval depends on the chunks that the frames came in, so chunking cannot be
+heard. Streams of several threads take their steps together (stepping.py).
 """
 
 from __future__ import annotations
@@ -16,24 +17,30 @@ from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME
 from services.vocoder.draft import DraftEngine
-from services.vocoder.generate import condition_frame, run_steps
+from services.vocoder.generate import condition_frames
 from services.vocoder.packed import PackedWaveNet, load_packed
 from services.vocoder.pqmf import BANDS, HALF_TAPS, SynthesisBank, analyse_inside
+from services.vocoder.stepping import Stepper, Steps
 
 F32 = NDArray[np.float32]
 
 HALF_STEPS: Final = STEPS_PER_FRAME // 2
 DEFAULT_TEMPERATURE: Final = 1.0
 TEMPERATURE_RANGE: Final = (0.1, 1.5)
+DEFAULT_TOGETHER: Final = 16
+INTERVALS_AT_ONCE: Final = 32  # so that memory does not grow with what is pushed at once
 SEED_OFFSET: Final = 0x5851F42D4C957F2D  # so that the network's randomness is not the draft's noise
 
 
 class WaveNetStream:
     """One utterance: push frames as they come, take the samples that are certain, then `finish`."""
 
-    def __init__(self, packed: PackedWaveNet, seed: int = 0, temperature: float = DEFAULT_TEMPERATURE) -> None:
+    def __init__(
+        self, packed: PackedWaveNet, stepper: Stepper, seed: int = 0, temperature: float = DEFAULT_TEMPERATURE
+    ) -> None:
         config = packed.config
         self._packed = packed
+        self._stepper = stepper
         self._temperature = temperature
         self._seed = np.uint64((seed ^ SEED_OFFSET) & 0xFFFFFFFFFFFFFFFF)
         self._draft = DraftEngine(DRAFT_TUNING).stream(seed=seed)
@@ -43,11 +50,11 @@ class WaveNetStream:
         self._frames = np.zeros((0, FRAME_CHANNELS), np.float32)  # as they came; those not needed again are dropped
         self._frames_start = 0
         self._levels = np.zeros((0, BANDS), np.float32)
-        self._conditions: dict[int, F32] = {}
+        self._condition: F32 | None = None  # gate offsets, (1, L, 2P), at the centre that the last interval led to
         self._intervals = 0  # done so far; interval t leads to the centre of frame t
         self._ended = False
         self._bank = SynthesisBank()
-        self._rings = np.zeros((int(packed.dilations.sum()), config.channels), np.float32)
+        self._rings = np.zeros((int(packed.steps.dilations.sum()), config.channels), np.float32)
         self._last = np.zeros(BANDS, np.float32)
 
     @property
@@ -78,8 +85,9 @@ class WaveNetStream:
         """Runs all intervals below `until`."""
         samples = [np.zeros(0, np.float32)]
         while self._intervals < until:
-            samples.append(self._bank.push(self._interval(self._intervals)))
-            self._intervals += 1
+            after = min(until, self._intervals + INTERVALS_AT_ONCE)
+            samples.append(self._bank.push(self._run(self._intervals, after)))
+            self._intervals = after
             self._forget()
         return np.concatenate(samples)
 
@@ -87,87 +95,65 @@ class WaveNetStream:
         """Where a frame lies in the arrays; those before the first and after the last are like these."""
         return min(max(frame, 0), self._count - 1) - self._frames_start
 
-    def _condition(self, frame: int) -> F32:
-        """Gate offsets at a frame's centre, shape (L, 2C)."""
-        if frame not in self._conditions:
-            packed, context = self._packed, self._packed.config.frame_context
-            rows = [self._row(frame + shift) for shift in range(-context, context + 1)]
-            around = np.ascontiguousarray(normalise_frames(self._frames[rows])).reshape(-1)
-            condition = np.empty(packed.gate_bias.shape, np.float32)
-            zeros = np.zeros(packed.gate_bias.shape[1], np.float32)
-            condition_frame(
-                around,
-                packed.frame_in,
-                packed.frame_in_bias,
-                packed.frame_out,
-                packed.frame_out_bias,
-                packed.condition,
-                zeros,
-                condition,
-            )
-            self._conditions[frame] = condition
-        return self._conditions[frame]
+    def _conditions(self, begin: int, end: int) -> F32:
+        """Gate offsets at the centres of frames, shape (end - begin, L, 2P)."""
+        packed, context = self._packed, self._packed.config.frame_context
+        rows = [[self._row(frame + shift) for shift in range(-context, context + 1)] for frame in range(begin, end)]
+        around = np.ascontiguousarray(normalise_frames(self._frames)[rows]).reshape(end - begin, -1)
+        conditions = np.empty((end - begin, *packed.steps.gate_bias.shape), np.float32)
+        condition_frames(
+            around,
+            packed.frame_in,
+            packed.frame_in_bias,
+            packed.frame_out,
+            packed.frame_out_bias,
+            packed.condition,
+            conditions,
+        )
+        return conditions
 
-    def _interval(self, index: int) -> F32:
-        """Bands between the centres of frames index - 1 and index, shape (50, 4); 25 steps at either end."""
+    def _run(self, begin: int, end: int) -> F32:
+        """Bands of the intervals from `begin` to before `end`, shape (50 each, 4): from the centre of frame begin - 1
+        to that of frame end - 1. The first and the last one of all have 25 steps."""
         config = self._packed.config
-        first_step = max(index * STEPS_PER_FRAME - HALF_STEPS, 0)
-        last_step = min((index + 1) * STEPS_PER_FRAME - HALF_STEPS, self._count * STEPS_PER_FRAME)
-        steps, offset = last_step - first_step, 0 if index else HALF_STEPS
+        first_step = max(begin * STEPS_PER_FRAME - HALF_STEPS, 0)
+        last_step = min(end * STEPS_PER_FRAME - HALF_STEPS, self._count * STEPS_PER_FRAME)
+        steps, offset = last_step - first_step, 0 if begin else HALF_STEPS
         low = (first_step - config.draft_before) * BANDS - HALF_TAPS - self._draft_start
         high = (last_step + config.draft_after - 1) * BANDS + HALF_TAPS + 1 - self._draft_start
-        prior = analyse_inside(self._draft_samples[low:high])
-        levels = self._step_levels(index)[offset : offset + steps + config.draft_width - 1]
+        levels = self._step_levels(begin, end)[offset : offset + steps + config.draft_width - 1]
+        before = self._conditions(begin - 1, begin) if self._condition is None else self._condition
+        conditions = np.concatenate([before, self._conditions(begin, end)])
         bands = np.empty((steps, BANDS), np.float32)
-        self._run(first_step, offset, self._condition(index - 1), self._condition(index), prior / levels, bands)
+        self._stepper.run(
+            Steps(
+                rings=self._rings,
+                last=self._last,
+                conditions=conditions,
+                prior=analyse_inside(self._draft_samples[low:high]) / levels,
+                bands=bands,
+                parameters=np.empty((steps, config.output_width), np.float32),
+                first=first_step,
+                offset=offset,
+                seed=self._seed,
+                temperature=self._temperature,
+            )
+        )
+        self._condition = conditions[-1:]
         inner = slice(config.draft_before, config.draft_before + steps)
         return np.asarray(bands * levels[inner], np.float32)
 
-    def _step_levels(self, index: int) -> F32:
-        """Levels of the interval's steps, `draft_before` more in front and `draft_after` behind."""
-        rows = [self._row(frame) for frame in range(index - 2, index + 2)]
+    def _step_levels(self, begin: int, end: int) -> F32:
+        """Levels of the intervals' steps, `draft_before` more in front and `draft_after` behind."""
+        rows = [self._row(frame) for frame in range(begin - 2, end + 1)]
         steps = np.exp(between_centres(self._levels[rows]))
         config = self._packed.config
-        return steps[STEPS_PER_FRAME - config.draft_before : 2 * STEPS_PER_FRAME + config.draft_after]
-
-    def _run(self, first_step: int, offset: int, before: F32, after: F32, prior: F32, bands: F32) -> None:
-        packed, config = self._packed, self._packed.config
-        run_steps(
-            packed.input,
-            packed.input_bias,
-            packed.now,
-            packed.past,
-            packed.gate_bias,
-            packed.mix,
-            packed.mix_bias,
-            packed.head,
-            packed.head_bias,
-            packed.output,
-            packed.output_bias,
-            packed.dilations,
-            before,
-            after,
-            np.ascontiguousarray(prior, np.float32),
-            config.draft_width,
-            offset,
-            first_step,
-            len(bands),
-            config.mixtures,
-            config.log_scale_floor,
-            self._temperature,
-            self._seed,
-            np.zeros((0, BANDS), np.float32),
-            self._rings,
-            self._last,
-            np.empty((len(bands), config.output_width), np.float32),
-            bands,
-        )
+        stop = (end - begin + 1) * STEPS_PER_FRAME + config.draft_after
+        return steps[STEPS_PER_FRAME - config.draft_before : stop]
 
     def _forget(self) -> None:
         """Drops what no later interval reads, so that a stream's memory does not grow with its length."""
         config = self._packed.config
-        for frame in [known for known in self._conditions if known < self._intervals - 1]:
-            del self._conditions[frame]
         keep = min(max(self._intervals - 2 - config.frame_context, self._frames_start), self._count - 1)
         self._frames, self._levels = (
             self._frames[keep - self._frames_start :],
@@ -186,18 +172,27 @@ class WaveNetEngine:
 
     name: Final = "wavenet"
 
-    def __init__(self, packed: PackedWaveNet, temperature: float = DEFAULT_TEMPERATURE) -> None:
+    def __init__(
+        self,
+        packed: PackedWaveNet,
+        temperature: float = DEFAULT_TEMPERATURE,
+        *,
+        together: int = DEFAULT_TOGETHER,
+        threads: int = 0,
+    ) -> None:
+        """`together`: streams that one core takes through the network at a time. `threads`: cores; 0: all there are."""
         self.packed = packed
         self.temperature = temperature
+        self._stepper = Stepper(packed, together=together, groups=threads)
 
     @classmethod
-    def from_file(cls, path: Path) -> WaveNetEngine:
+    def from_file(cls, path: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0) -> WaveNetEngine:
         """Raises LikenessError MODEL_INVALID when the file does not hold a WaveNet."""
-        return cls(load_packed(path))
+        return cls(load_packed(path), together=together, threads=threads)
 
     def stream(self, *, seed: int = 0, temperature: float = 0.0) -> WaveNetStream:
         """A new utterance; temperature 0 means the default."""
-        return WaveNetStream(self.packed, seed, temperature or self.temperature)
+        return WaveNetStream(self.packed, self._stepper, seed, temperature or self.temperature)
 
     def synthesize(self, frames: F32, seed: int = 0, temperature: float = 0.0) -> F32:
         """All samples of acoustic frames (n, 82) at once, shape (n * 200,), float32."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from services.vocoder.bfloat import lower_half, pack_pairs, unpack_pairs, upper_half
+from services.vocoder.bfloat import pack_pairs, unpack_pairs
 
 WEIGHTS = st.floats(-1000, 1000, width=32).filter(lambda x: x == 0 or abs(x) > 1e-20)
 
@@ -24,20 +23,6 @@ def test_a_weight_keeps_eight_significant_bits(matrix: np.ndarray) -> None:
 def test_weights_of_eight_bits_come_back_exactly() -> None:
     matrix = np.array([[1.0, -0.5, 96.0], [0.0, 0.0, 0.0]], np.float32)
     np.testing.assert_array_equal(unpack_pairs(pack_pairs(matrix))[0], matrix[0])
-
-
-def test_compiled_code_reads_the_same_weights() -> None:
-    @numba.njit
-    def read(words: np.ndarray, out: np.ndarray) -> None:
-        for i in range(words.shape[0]):
-            for j in range(words.shape[1]):
-                out[j, i] = lower_half(words[i, j])
-                out[words.shape[1] + j, i] = upper_half(words[i, j])
-
-    words = pack_pairs(np.random.default_rng(0).normal(size=(8, 7)).astype(np.float32))
-    out = np.empty((8, 7), np.float32)
-    read(words, out)
-    np.testing.assert_array_equal(out, unpack_pairs(words))
 
 
 def test_an_odd_number_of_outputs_is_refused() -> None:

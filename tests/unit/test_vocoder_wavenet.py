@@ -19,9 +19,10 @@ from services.vocoder.bfloat import pack_pairs, unpack_pairs
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME, WaveNetConfig
 from services.vocoder.draft import DraftEngine
-from services.vocoder.generate import condition_frame, run_steps
+from services.vocoder.generate import condition_frames
 from services.vocoder.packed import PackedWaveNet, load_packed, pack
 from services.vocoder.pqmf import BANDS, analyse
+from services.vocoder.stepping import Stepper, Steps
 from services.vocoder.wavenet import WaveNet, negative_log_likelihood
 from services.vocoder.wavenet_engine import WaveNetEngine
 
@@ -59,59 +60,42 @@ def speech_like_frames(count: int, seed: int = 0) -> np.ndarray:
 
 
 def numba_parameters(packed: PackedWaveNet, target: np.ndarray, draft: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Teacher-forced distribution parameters of one segment, interval by interval, as the engine runs them."""
+    """Teacher-forced distribution parameters of one segment, in two pieces, as the engine runs them."""
     config = packed.config
     width = 2 * config.frame_context + 1
-    conditions = []
-    for centre in range(len(frames) - width + 1):
-        condition = np.empty(packed.gate_bias.shape, np.float32)
-        around = np.ascontiguousarray(frames[centre : centre + width]).reshape(-1)
-        condition_frame(
-            around,
-            packed.frame_in,
-            packed.frame_in_bias,
-            packed.frame_out,
-            packed.frame_out_bias,
-            packed.condition,
-            np.zeros(packed.gate_bias.shape[1], np.float32),
-            condition,
-        )
-        conditions.append(condition)
-    rings = np.zeros((int(packed.dilations.sum()), config.channels), np.float32)
+    centres = len(frames) - width + 1
+    around = np.stack([frames[centre : centre + width].reshape(-1) for centre in range(centres)])
+    conditions = np.empty((centres, *packed.steps.gate_bias.shape), np.float32)
+    condition_frames(
+        around,
+        packed.frame_in,
+        packed.frame_in_bias,
+        packed.frame_out,
+        packed.frame_out_bias,
+        packed.condition,
+        conditions,
+    )
+    rings = np.zeros((int(packed.steps.dilations.sum()), config.channels), np.float32)
     last = np.zeros(BANDS, np.float32)
     found = np.empty((len(target), config.output_width), np.float32)
-    for interval in range(len(conditions) - 1):
-        steps = slice(interval * STEPS_PER_FRAME, (interval + 1) * STEPS_PER_FRAME)
-        run_steps(
-            packed.input,
-            packed.input_bias,
-            packed.now,
-            packed.past,
-            packed.gate_bias,
-            packed.mix,
-            packed.mix_bias,
-            packed.head,
-            packed.head_bias,
-            packed.output,
-            packed.output_bias,
-            packed.dilations,
-            conditions[interval],
-            conditions[interval + 1],
-            draft[steps.start : steps.stop + config.draft_width - 1],
-            config.draft_width,
-            0,
-            steps.start,
-            STEPS_PER_FRAME,
-            config.mixtures,
-            config.log_scale_floor,
-            1.0,
-            np.uint64(1),
-            np.ascontiguousarray(target[steps]),
-            rings,
-            last,
-            found[steps],
-            np.empty((STEPS_PER_FRAME, BANDS), np.float32),
+    middle = len(target) // 2 + 7  # between two centres
+    stepper = Stepper(packed, together=1)
+    for begin, end in ((0, middle), (middle, len(target))):
+        steps = Steps(
+            rings=rings,
+            last=last,
+            conditions=conditions,
+            prior=draft[begin : end + config.draft_width - 1],
+            bands=target[begin:end].copy(),
+            parameters=np.empty((end - begin, config.output_width), np.float32),
+            first=begin,
+            offset=begin,
+            seed=np.uint64(1),
+            temperature=1.0,
+            forced=True,
         )
+        stepper.run(steps)
+        found[begin:end] = steps.parameters
     return found
 
 
@@ -204,7 +188,8 @@ def test_a_long_stream_keeps_little() -> None:
     for t in range(60):
         stream.push(frames[t : t + 1])
     assert len(stream._frames) < 10
-    assert len(stream._conditions) <= 2
+    assert stream._condition is not None
+    assert len(stream._condition) == 1
     assert len(stream._draft_samples) < 6 * HOP_SAMPLES
 
 
