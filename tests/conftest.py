@@ -20,13 +20,45 @@ StartStage = Callable[..., StageServer]
 # The search for a voice takes half a minute; tests that are not about it are content with one round.
 os.environ.setdefault("LIKENESS_CALIBRATION_ROUNDS", "1")
 
-# Files of few long tests: begun first, so that in the end no process waits for another's.
-LONGEST = ("test_gateway_faults.py", "test_demo.py", "test_gateway_curl.py", "test_up.py", "test_openapi_gateway.py")
+# Tests of the real stack share one, and the ports that `likeness demo` and `likeness up` prefer: one process runs them.
+TOGETHER = "tests/integration/"
+# What takes longest: begun first, so that in the end no process waits for another's.
+LONGEST = (
+    "test_gateway_faults.py",
+    "test_demo.py",
+    "test_gateway_curl.py",
+    "test_openapi_gateway.py",
+    "test_gateway_films.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long ones first, and the real stack's right behind the demo."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+    def rank(item: pytest.Item) -> int:
+        return ranks.get(item.path.name, ranks["test_demo.py"] if item.nodeid.startswith(TOGETHER) else len(ranks))
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: for a third of their time tests wait for other processes."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) * 3 // 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        """`--dist loadfile`, but for those that belong together."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture

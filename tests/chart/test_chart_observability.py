@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,13 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
-from likeness._stack import free_ports
 from services.common.probe import is_serving
 from tests.chart.rendering import CHART, ROOT, render, scenario_values
 from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_process import GatewayProcess
 from tests.contract.gateway_worker import WorkerProcess
+from tests.ports import free_ports
+from tests.waiting import wait_for
 
 # Of the scrape, and of what others export.
 SCRAPED = {"namespace", "pod", "job", "le"}
@@ -89,9 +89,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str
     gateway = GatewayProcess(data_dir, **targets)
     worker = WorkerProcess(data_dir, **targets)
     try:
-        deadline = time.monotonic() + 120
-        while not is_serving(f"127.0.0.1:{port}", FACE_SERVICE) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        wait_for(lambda: is_serving(f"127.0.0.1:{port}", FACE_SERVICE))
         gateway.client.get("/v1/models")
         gateway.client.post("/v1/audio/speech", json={"input": "Hello.", "voice": "nobody"})
         pages = [page(f"http://127.0.0.1:{server.metrics_port}/metrics") for server in stages.servers.values()]

@@ -8,7 +8,6 @@ the formant warp too: the fake synthesizer detunes by |warp - BEST_WARP|.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +38,7 @@ from services.common.wire import frames_from_wire, frames_to_wire, samples_from_
 from services.vocoder.servicer import Unmarked
 from tests.contract.gateway_fake_faces import FaceDoings, FakeFaceSwap, portrait
 from tests.databases import database_url
+from tests.waiting import wait_for
 
 __all__ = [
     "BEST_WARP",
@@ -50,7 +50,6 @@ __all__ = [
     "portrait",
     "sine",
     "spoken_seconds",
-    "wait_for",
 ]
 BEST_WARP = 1.08
 FRAMES_PER_CHARACTER = 5
@@ -247,22 +246,11 @@ def spoken_seconds(text: str, speed: float = 1.0) -> float:
     return frames / FRAMES_PER_SECOND
 
 
-def wait_for(condition: Any, timeout_s: float = 10.0) -> Any:
-    """The first true value of `condition()`."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise TimeoutError(f"{condition} did not come true within {timeout_s} s")
-
-
-def ended_job(client: Any, job_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+def ended_job(client: Any, job_id: str) -> dict[str, Any]:
     """A job as a Flask client sees it once it has ended."""
 
     def look() -> Any:
         job = client.get(f"/v1/jobs/{job_id}").get_json()
         return job if job["status"] not in ("queued", "processing") else None
 
-    return dict(wait_for(look, timeout_s))
+    return dict(wait_for(look))

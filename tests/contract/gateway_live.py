@@ -13,6 +13,7 @@ import simple_websocket
 
 from services.gateway.live_wire import FrameHeader, pack_frame, unpack_frame
 from tests.contract.gateway_process import GatewayProcess
+from tests.waiting import PATIENCE_S
 
 
 class Caller:
@@ -26,10 +27,10 @@ class Caller:
                 self.ws.send(setup if isinstance(setup, (bytes, str)) else json.dumps({"type": "setup", **setup}))
 
     def text(self) -> Any:
-        return json.loads(self.ws.receive(timeout=10))
+        return json.loads(self.ws.receive(timeout=PATIENCE_S))
 
     def frame(self) -> Any:
-        message = self.ws.receive(timeout=10)
+        message = self.ws.receive(timeout=PATIENCE_S)
         assert isinstance(message, bytes), message
         return unpack_frame(message)
 
@@ -39,7 +40,7 @@ class Caller:
     def closed(self) -> int:
         with pytest.raises(simple_websocket.ConnectionClosed) as told:
             while True:
-                self.ws.receive(timeout=10)
+                self.ws.receive(timeout=PATIENCE_S)
         return int(told.value.reason)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,9 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -19,9 +21,7 @@ class GatewayProcess:
     """Starts on construction; `client` talks to it."""
 
     def __init__(self, data_dir: Path, **settings: Any) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         values = {
             "data_dir": data_dir,
             "http_port": self.port,
@@ -38,11 +38,11 @@ class GatewayProcess:
             [sys.executable, "-m", "services.gateway"], cwd=REPOSITORY, env=environment, stderr=self._log
         )
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the gateway ended with {self.process.returncode}: {self.log_path.read_text()}")
@@ -57,6 +57,6 @@ class GatewayProcess:
         """Stops it as an operator does; the exit code."""
         self.client.close()
         self.process.terminate()
-        code = self.process.wait(timeout=40)
+        code = self.process.wait(timeout=PATIENCE_S)
         self._log.close()
         return code

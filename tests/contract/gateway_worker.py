@@ -15,6 +15,7 @@ from typing import Any
 from services.gateway.context import open_gateway
 from services.gateway.jobs.runner import Runner
 from services.gateway.settings import GatewaySettings
+from tests.waiting import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,7 @@ class WorkerProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "services.gateway.worker"], cwd=REPOSITORY, env=environment, stderr=self._log
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while b"ready, metrics on port" not in self.log_path.read_bytes()[begin:]:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the worker is not ready: {self.log_path.read_text()}")
@@ -44,7 +45,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=PATIENCE_S)
         self._log.close()
 
     def signal(self, number: signal.Signals) -> None:
@@ -54,7 +55,7 @@ class WorkerProcess:
         """Stops it as an operator does; the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=PATIENCE_S)
         self._log.close()
         return code
 

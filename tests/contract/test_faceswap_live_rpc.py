@@ -19,7 +19,7 @@ from services.common.decode_picture import decode_picture, encode_picture
 from services.common.server import StageServer
 from services.faceswap.settings import FaceSwapSettings
 from tests.contract.face_stage import TIMEOUT_S, a_man, a_woman, face_stage, inline, told
-from tests.contract.gateway_fakes import wait_for
+from tests.waiting import PATIENCE_S, eventually, wait_for
 
 LIMITS: dict[str, Any] = {"max_live_streams": 1, "live_idle_s": 3.0, "live_max_s": 60.0}
 SWAPPED = faceswap_pb2.LIVE_OUTCOME_SWAPPED
@@ -95,10 +95,7 @@ def frames() -> list[bytes]:
 
 def settled(server: StageServer) -> bool:
     """Whether no call holds a place any more, soon."""
-    deadline_s = time.monotonic() + 5
-    while server._admission.running and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    return server._admission.running == 0
+    return eventually(lambda: server._admission.running == 0)
 
 
 def test_frame_after_frame_comes_back_swapped(stub: Any, setup: Any, frames: list[bytes]) -> None:
@@ -250,13 +247,13 @@ def test_frames_are_counted_by_outcome_with_their_latency(
     stub, server = stage
 
     def metrics() -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=PATIENCE_S) as reply:
             lines = [line.rsplit(" ", 1) for line in reply.read().decode().splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in lines}
 
     def quiet_metrics() -> dict[str, float]:
         """Those once no stream is open: the server notices an end a moment later than the client."""
-        return wait_for(lambda: now if (now := metrics())["likeness_face_live_streams"] == 0 else None, 20.0)
+        return wait_for(lambda: now if (now := metrics())["likeness_face_live_streams"] == 0 else None)
 
     before = quiet_metrics()
     stream = Stream(stub, setup)
@@ -278,7 +275,7 @@ def test_a_server_that_stops_ends_its_streams_so_that_callers_go_elsewhere(
     tmp_path_factory: pytest.TempPathFactory, setup: Any, frames: list[bytes]
 ) -> None:
     settings = FaceSwapSettings(
-        port=0, metrics_port=0, drain_wait_s=0.0, drain_grace_s=10.0, data_dir=tmp_path_factory.mktemp("data")
+        port=0, metrics_port=0, drain_wait_s=0.0, drain_grace_s=PATIENCE_S, data_dir=tmp_path_factory.mktemp("data")
     )
     with face_stage(settings) as (stub, server):
         stream = Stream(stub, setup)
@@ -288,5 +285,5 @@ def test_a_server_that_stops_ends_its_streams_so_that_callers_go_elsewhere(
         stopping = threading.Thread(target=lambda: results.append(server.drain()))
         stopping.start()
         assert stream.failure()[:2] == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
-        stopping.join(timeout=8)
+        stopping.join(PATIENCE_S)
         assert results == [True]

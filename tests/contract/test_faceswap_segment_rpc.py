@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from services.common.server import StageServer
 from services.common.store import ObjectStore, media_reference, open_store
 from services.faceswap.settings import FaceSwapSettings
 from tests.contract.face_stage import TIMEOUT_S, a_man, a_woman, face_stage, inline, refusal, told
+from tests.waiting import eventually
 
 FRAMES, RATE, TIME_BASE = 24, 12, Fraction(1, 12_000)
 TICKS = int(1 / (RATE * TIME_BASE))
@@ -195,7 +195,4 @@ def test_a_film_that_is_damaged_in_the_middle_is_not_returned_as_whole(
 
 def _settled(server: StageServer) -> bool:
     """Whether no call holds a place any more, soon."""
-    deadline_s = time.monotonic() + 8
-    while server._admission.running and time.monotonic() < deadline_s:
-        time.sleep(0.02)
-    return server._admission.running == 0
+    return eventually(lambda: server._admission.running == 0)

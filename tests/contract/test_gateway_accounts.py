@@ -24,9 +24,9 @@ from services.gateway.db import ApiKey
 from services.gateway.db.models import utc_now
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_accounts import KeyedGateway
-from tests.contract.gateway_fakes import wait_for
 from tests.contract.gateway_process import REPOSITORY, GatewayProcess
 from tests.databases import database_url
+from tests.waiting import wait_for
 
 CONSENT = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
 PUBLIC = {"/", "/live", "/docs", "/problems", "/problems/<name>", "/healthz", "/readyz", "/metrics", "/openapi.json"}
@@ -249,6 +249,6 @@ def test_beyond_loopback_requests_and_sockets_are_asked_for_a_key(tmp_path: Path
         socket = simple_websocket.Client(url, subprotocols=["likeness.live", f"likeness.key.{key}"])
         assert socket.subprotocol == "likeness.live", "the key is not sent back"
         socket.send("no setup")
-        assert "INVALID_FIELD" in socket.receive(timeout=5)
+        assert "INVALID_FIELD" in socket.receive(timeout=60)
     finally:
         process.close()

@@ -12,7 +12,8 @@ import pytest
 from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, sine, wait_for
+from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, sine
+from tests.waiting import wait_for
 
 PLACES = 2
 LONG = "This sentence goes on and on until it is long enough to be streamed. " * 3

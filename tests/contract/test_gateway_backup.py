@@ -27,10 +27,11 @@ from services.gateway.db.models import utc_now
 from services.gateway.jobs import start_job
 from services.gateway.media import publish
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import FakeStages, portrait, sine, wait_for
+from tests.contract.gateway_fakes import FakeStages, portrait, sine
 from tests.contract.gateway_worker import worker_inside
 from tests.databases import database_url, new_postgresql_database
 from tests.object_stores import s3_settings
+from tests.waiting import wait_for
 
 CONSENT = {"who": "Näme", "kind": "synthetic", "evidence": "made by this test"}
 LISTS = ("/v1/audio/voice_consents", "/v1/face_consents", "/v1/audio/voices", "/v1/faces", "/v1/media", "/v1/keys")
@@ -147,7 +148,7 @@ def test_all_goes_to_postgresql_and_s3_and_back(source: Any, stages: FakeStages,
     assert bodies["binary"] == b"\x00\xff" and "open" not in bodies
     job = next(job for job in client.get("/v1/jobs").get_json()["data"] if job["status"] == "queued")
     with worker_inside(back):  # what waited when the backup was taken is done at last
-        wait_for(lambda: client.get(f"/v1/jobs/{job['id']}").get_json()["status"] == "succeeded", 30)
+        wait_for(lambda: client.get(f"/v1/jobs/{job['id']}").get_json()["status"] == "succeeded")
     failed = [job for job in client.get("/v1/jobs").get_json()["data"] if job["status"] == "failed"]
     assert [job["error"]["reason"] for job in failed] == ["DRAINING"]
     assert client.get("/v1/uploads").get_json()["data"][0]["status"] == "aborted"

@@ -18,9 +18,10 @@ from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import BREAK_WORD, FakeStages, portrait, sine, spoken_seconds, wait_for
+from tests.contract.gateway_fakes import BREAK_WORD, FakeStages, portrait, sine, spoken_seconds
 from tests.contract.gateway_process import GatewayProcess
 from tests.contract.gateway_worker import WorkerProcess
+from tests.waiting import wait_for
 
 SPEECH = "/v1/audio/speech"
 
@@ -71,7 +72,7 @@ class Stack:
             batch = self.client.get(f"/v1/batches/{batch_id}").json()
             return None if batch["status"] in ("in_progress", "finalizing") else batch
 
-        return wait_for(ended, 60)  # type: ignore[no-any-return]
+        return wait_for(ended)  # type: ignore[no-any-return]
 
     def results(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
         content = self.client.get(f"/v1/files/{batch['output_file_id']}/content").text
@@ -131,7 +132,7 @@ def test_openai_client_runs_a_batch(stack: Stack) -> None:
         metadata={"night": "1"},
     )
     assert created.input_file_id == file.id
-    batch = wait_for(lambda: (b := client.batches.retrieve(created.id)).status == "completed" and b, 60)
+    batch = wait_for(lambda: (b := client.batches.retrieve(created.id)).status == "completed" and b)
     assert batch.request_counts.completed == 2
     text = client.files.content(batch.output_file_id).text
     assert [json.loads(item)["custom_id"] for item in text.splitlines()] == ["a", "b"]

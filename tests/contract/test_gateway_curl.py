@@ -70,7 +70,7 @@ def test_examples_of_all_endpoints_work(tmp_path: Path) -> None:
             },
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=800,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:] + gateway.log_path.read_text()[-3000:]
         operations = {

@@ -17,9 +17,10 @@ from services.gateway.db import IdempotencyRecord, Process
 from services.gateway.db.models import utc_now
 from services.gateway.idempotency_records import sweep_idempotency
 from tests.contract.gateway_accounts import KeyedGateway
-from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, portrait, wait_for
+from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, portrait
 from tests.contract.gateway_people import CONSENT, enrol_ada, enrol_bob
 from tests.same_speech import is_same_speech
+from tests.waiting import wait_for
 
 CONSENTS = "/v1/audio/voice_consents"
 SPEECH = "/v1/audio/speech"

@@ -154,7 +154,7 @@ def test_live_swaps_take_ones_own_faces_alone(world: World) -> None:
             bearer = {"Authorization": world.b.environ_base["HTTP_AUTHORIZATION"]}
             socket = simple_websocket.Client(f"ws://127.0.0.1:{server.server_port}/v1/swaps/live", headers=bearer)
             socket.send(json.dumps({"type": "setup", "face": ids["face"]}))
-            problem = json.loads(socket.receive(timeout=10))["problem"]
+            problem = json.loads(socket.receive(timeout=60))["problem"]
             answers.append((problem["status"], problem["reason"], problem["detail"].replace(ids["face"], "<face>")))
     finally:
         server.shutdown()

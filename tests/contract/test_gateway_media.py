@@ -25,9 +25,10 @@ from services.gateway.downloads import content_disposition
 from services.gateway.media import publish
 from services.gateway.settings import GatewaySettings
 from services.gateway.sweeping import sweep_jobs, sweep_media, sweep_orphans
-from tests.contract.gateway_fakes import FakeStages, portrait, sine, wait_for
+from tests.contract.gateway_fakes import FakeStages, portrait, sine
 from tests.databases import database_url
 from tests.object_stores import s3_settings
+from tests.waiting import wait_for
 
 RECORDING = encode_audio(sine(180.0, 2.0), "wav")
 CONSENT = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}

@@ -17,8 +17,9 @@ from services.common.encode_audio import encode_audio
 from services.gateway.api.prefer import current_preference
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import BREAK_WORD, FakeStages, portrait, sine, spoken_seconds, wait_for
+from tests.contract.gateway_fakes import BREAK_WORD, FakeStages, portrait, sine, spoken_seconds
 from tests.contract.gateway_worker import worker_inside
+from tests.waiting import wait_for
 
 TEXT = "Good morning to you."
 
@@ -37,7 +38,7 @@ class Stack:
             job = self.client.get(f"/v1/jobs/{job_id}").get_json()
             return job if job["status"] in ("succeeded", "failed", "canceled") else None
 
-        return wait_for(look, 30)  # type: ignore[no-any-return]
+        return wait_for(look)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_end_of_a_job_is_told(stack: Stack, prefer: str | None, text: str, kind:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         stack.speak(prefer, input=text, webhook_url=f"http://127.0.0.1:{server.server_address[1]}/").close()
-        (message,) = wait_for(lambda: got, 30)
+        (message,) = wait_for(lambda: got)
         server.shutdown()
     secret = stack.client.get("/v1/webhooks/secret").get_json()["secret"]
     told = Webhook(secret).verify(message[1], message[0])

@@ -361,8 +361,9 @@ def test_swap_puts_the_source_onto_the_target(client: FlaskClient, container: st
     result = client.get(made["media_url"])
     assert result.content_type == f"image/{container}"
     pixels = decode_picture(result.data)
-    assert abs(int(pixels[48, 48, 0]) - 200) <= 3
-    assert abs(int(pixels[2, 2, 0]) - 80) <= 3
+    # Means: the mark, whose key is another in each run, moves single pixels by more.
+    assert abs(pixels[32:64, 32:64].mean() - 200) <= 3
+    assert abs(pixels[:16, :16].mean() - 80) <= 3
     assert client.get(f"/v1/swaps/{made['id']}").get_json() == made
     job = client.get(f"/v1/jobs/{made['id']}").get_json()
     assert (job["kind"], job["status"], job["media"]) == ("swap", "succeeded", made["media"])

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from services.common.encode_audio import encode_audio
-from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, sine, wait_for
+from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, sine
 from tests.contract.gateway_process import GatewayProcess
+from tests.waiting import PATIENCE_S, wait_for
 
 SPEECH = {"input": "Good morning to you. " * 8, "voice": "Ada", "response_format": "wav"}
 
@@ -42,13 +43,13 @@ class Load:
     def _repeat(self, work: Any) -> None:
         # A connection that is kept may be closed just when its next request is on the way: HTTP leaves it to the client
         # to send that again (RFC 9112, 9.3.1). Hence a connection for each request, but for the last kind.
-        kept = httpx.Client(base_url=self._url, timeout=30)
+        kept = httpx.Client(base_url=self._url, timeout=PATIENCE_S)
         while not self._stop.is_set():
             try:
                 if work == self._read_again_and_again:
                     answer = work(kept)
                 else:
-                    with httpx.Client(base_url=self._url, timeout=30) as client:
+                    with httpx.Client(base_url=self._url, timeout=PATIENCE_S) as client:
                         answer = work(client)
             except httpx.HTTPError as error:
                 answer = repr(error)
@@ -102,9 +103,9 @@ def test_reload_under_load_drops_nothing(serving: GatewayProcess) -> None:
             time.sleep(1.0)
             before = len(load.answers)
             serving.process.send_signal(signal.SIGHUP)
-            wait_for(lambda wanted=2 + 2 * restart: booted(serving) >= wanted, 60)
-            wait_for(lambda wanted=2 * restart: serving.log_path.read_text().count("Worker exiting") >= wanted, 60)
-            wait_for(lambda seen=before: len(load.answers) > seen + 10, 60)
+            wait_for(lambda wanted=2 + 2 * restart: booted(serving) >= wanted)
+            wait_for(lambda wanted=2 * restart: serving.log_path.read_text().count("Worker exiting") >= wanted)
+            wait_for(lambda seen=before: len(load.answers) > seen + 10)
     assert len(load.answers) > 30
     assert {name for name, _ in load.answers} == {"_speak", "_stream", "_read", "_read_again_and_again"}
     dropped = [answer for answer in load.answers if answer[1] != 200]
@@ -117,7 +118,7 @@ def test_stop_answers_what_was_begun(serving: GatewayProcess, stages: FakeStages
     held = {**SPEECH, "input": f"After an {HOLD_WORD} we go on.", "stream": False}
 
     def speak() -> None:
-        with httpx.Client(base_url=serving.url, timeout=30) as client:
+        with httpx.Client(base_url=serving.url, timeout=PATIENCE_S) as client:
             answers.append(client.post("/v1/audio/speech", json=held).status_code)
 
     threads = [threading.Thread(target=speak) for _ in range(6)]

@@ -21,11 +21,12 @@ from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
 from tests.contract.consent_people import refused
 from tests.contract.gateway_fake_faces import film, portrait
-from tests.contract.gateway_fakes import FakeStages, ended_job, wait_for
+from tests.contract.gateway_fakes import FakeStages, ended_job
 from tests.contract.gateway_live import Caller, jpeg
 from tests.contract.gateway_people import CONSENT
 from tests.contract.gateway_process import GatewayProcess
 from tests.contract.gateway_worker import worker_inside
+from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_a_live_stream_ends_at_a_frame_that_is_refused(stages: FakeStages, class
         caller.send(1, jpeg(255))
         told = caller.text()
         assert (told["type"], told["problem"]["reason"]) == ("error", "SAFETY_REFUSED")
-        ended = wait_for(lambda: now if (now := job_of(gateway, job))["status"] != "processing" else None, 20.0)
+        ended = wait_for(lambda: now if (now := job_of(gateway, job))["status"] != "processing" else None)
         assert ended["error"]["reason"] == "SAFETY_REFUSED" and ended["figures"]["frames_received"] == 1
     finally:
         gateway.close()

@@ -25,9 +25,10 @@ from services.gateway.db.models import utc_now
 from services.gateway.settings import GatewaySettings
 from services.gateway.sweeping import sweep_orphans, sweep_uploads
 from tests.contract.gateway_fake_faces import film
-from tests.contract.gateway_fakes import FakeStages, portrait, sine, wait_for
+from tests.contract.gateway_fakes import FakeStages, portrait, sine
 from tests.contract.gateway_worker import worker_inside
 from tests.object_stores import s3_settings
+from tests.waiting import wait_for
 
 PART = 5 * 1024 * 1024
 KEY = f"lk_{'0' * 12}_{'a' * 43}"

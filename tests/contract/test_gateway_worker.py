@@ -31,9 +31,10 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.speech import SpeechOrder
 from services.gateway.speech_jobs import queue_speech, split_chunks
 from services.gateway.synthesis import Utterance
-from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, sine, wait_for
+from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, sine
 from tests.contract.gateway_worker import WorkerProcess, worker_inside
 from tests.same_speech import is_same_speech
+from tests.waiting import PATIENCE_S, PROMPT_S, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +93,12 @@ def job_of(app: Any, job_id: str) -> Job:
         return found
 
 
-def ended(app: Any, job_id: str, timeout_s: float = 20.0) -> Job:
+def ended(app: Any, job_id: str) -> Job:
     def look() -> Job | None:
         job = job_of(app, job_id)
         return job if job.state not in ("queued", "processing") else None
 
-    return wait_for(look, timeout_s)  # type: ignore[no-any-return]
+    return wait_for(look)  # type: ignore[no-any-return]
 
 
 def work_keys(app: Any, job_id: str) -> list[str]:
@@ -154,7 +155,7 @@ def test_a_failed_speech_is_retried_from_where_it_failed(app: Any, client: Flask
         job_id = queue(app, text)
         wait_for(lambda: len(work_keys(app, job_id)) == 2)
         assert client.post(f"/v1/jobs/{job_id}/cancel").get_json()["status"] == "canceled"
-        wait_for(stages.doings.cancelled.is_set, 2.0)
+        wait_for(stages.doings.cancelled.is_set)
         spoken = len(stages.doings.speakers)
         stages.doings.go_on.set()
         assert client.post(f"/v1/jobs/{job_id}/retry").status_code == 200
@@ -180,7 +181,7 @@ def test_the_end_of_a_consent_stops_the_work_and_deletes_what_was_made(app: Any,
         began_at = time.monotonic()
         client.post(f"/v1/audio/voice_consents/{consent}/revoke")
         job = ended(app, job_id)
-        assert time.monotonic() - began_at < 5
+        assert time.monotonic() - began_at < PROMPT_S
         assert job.state == "canceled" and (job.error or {})["reason"] == "CONSENT_NOT_LIVE"
         wait_for(lambda: work_keys(app, job_id) == [])
     stages.doings.go_on.set()
@@ -198,7 +199,7 @@ def test_the_deadline_ends_a_job_at_work_and_one_that_waits(app: Any, client: Fl
     with worker(stages):
         at_work = ended(app, queue(app, f"A long {HOLD_WORD}.", deadline_at=soon))
         assert at_work.state == "failed" and (at_work.error or {})["reason"] == "DEADLINE_EXCEEDED"
-        wait_for(stages.doings.cancelled.is_set, 2.0)
+        wait_for(stages.doings.cancelled.is_set)
         sweep(app.extensions["likeness"])
         late = ended(app, waiting)
     assert late.state == "failed" and (late.error or {})["reason"] == "DEADLINE_EXCEEDED"
@@ -337,13 +338,14 @@ def test_what_was_claimed_but_never_begun_is_begun(app: Any, stages: FakeStages)
                 likeness_id=like.likeness_id, parameters=like.parameters, deadline_s=60,
             )  # fmt: skip
             session.execute(text(f"{claim} WHERE workflow_uuid = :id"), {"id": job.workflow_id})
-        assert ended(app, job.id, 10).state == "succeeded"
+        assert ended(app, job.id).state == "succeeded"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM])
 def test_another_worker_takes_over(app: Any, client: FlaskClient, stages: FakeStages, how: signal.Signals) -> None:
     """Killed, frozen or asked to stop: its job goes on elsewhere, and the frozen one ends when it wakes up."""
-    values = {**stages.targets(), "process_beat_s": 0.5, "process_stale_s": 3.0, "queue_poll_s": 0.1}
+    stale_s = 10 * PROMPT_S if how is signal.SIGTERM else 3.0
+    values = {**stages.targets(), "process_beat_s": 0.5, "process_stale_s": stale_s, "queue_poll_s": 0.1}
     first = WorkerProcess(stages.data_dir, f"first-{how.name}", **values)
     job_id = queue(app, f"A {HOLD_WORD}.")
     wait_for(lambda: job_of(app, job_id).owner == first.id and stages.doings.speakers)
@@ -351,16 +353,16 @@ def test_another_worker_takes_over(app: Any, client: FlaskClient, stages: FakeSt
     try:
         began_at = time.monotonic()
         first.signal(how)
-        wait_for(lambda: job_of(app, job_id).owner == "second", 30)
+        wait_for(lambda: job_of(app, job_id).owner == "second")
         if how is signal.SIGTERM:
-            assert time.monotonic() - began_at < 3.0, "not after the stale limit: at once"
-            assert first.process.wait(20) == 0
+            assert time.monotonic() - began_at < PROMPT_S, "not after the stale limit: at once"
+            assert first.process.wait(PATIENCE_S) == 0
         stages.doings.go_on.set()
         job = ended(app, job_id)
         assert job.state == "succeeded", job.error
         if how is signal.SIGSTOP:
             first.signal(signal.SIGCONT)
-            assert first.process.wait(20) == 3, "it finds out that it was taken for gone"
+            assert first.process.wait(PATIENCE_S) == 3, "it finds out that it was taken for gone"
         with app.extensions["likeness"].database.session() as session:
             made = select(func.count()).select_from(Media).where(Media.job_id == job_id)
             assert session.scalar(made) == 1

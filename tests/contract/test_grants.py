@@ -147,12 +147,12 @@ def test_health_needs_no_grant_and_refusals_are_counted(synthesizer: Any, tmp_pa
         channel = open_channel(f"127.0.0.1:{stages.servers['encoder'].port}")
         from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-        status = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5.0).status
+        status = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60.0).status
         assert status == health_pb2.HealthCheckResponse.SERVING
         stub = encoder_pb2_grpc.EncoderServiceStub(channel)  # type: ignore[no-untyped-call]
         piece = encoder_pb2.EmbedSpeechRequest(samples_s16=samples_to_s16(sine(120.0, 2.0)))
         with pytest.raises(grpc.RpcError) as caught:
-            stub.EmbedSpeech(iter([piece]), timeout=5.0)
+            stub.EmbedSpeech(iter([piece]), timeout=60.0)
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
         channel.close()
     finally:

@@ -26,6 +26,7 @@ from services.common.client import call_metadata, open_channel, raise_from_rpc
 from services.common.deadlines import Deadline, current_deadline, use_deadline
 from services.common.errors import LikenessError
 from services.common.server import StageServer
+from tests.waiting import PATIENCE_S, PROMPT_S, wait_for
 
 Detect = faceswap_pb2.DetectFacesRequest
 face_stub: Any = faceswap_pb2_grpc.FaceSwapServiceStub
@@ -102,12 +103,14 @@ def details_of(error: Any) -> dict[str, Any]:
 
 def health(server: StageServer, service: str) -> str:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        reply = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S
+        )
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
 def metrics_of(server: StageServer) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=PATIENCE_S) as reply:
         return str(reply.read().decode())
 
 
@@ -116,11 +119,11 @@ def test_alive_before_loaded_and_ready_after(face_stage: Any) -> None:
     assert health(server, "") == "SERVING"
     assert health(server, "likeness.v1.FaceSwapService") == "NOT_SERVING"
     with pytest.raises(grpc.RpcError) as refused:
-        stub.DetectFaces(Detect(), timeout=5)
+        stub.DetectFaces(Detect(), timeout=PATIENCE_S)
     assert details_of(refused.value)["ErrorInfo"].reason == "MODEL_LOADING"
     server.load()
     assert health(server, "likeness.v1.FaceSwapService") == "SERVING"
-    assert stub.DetectFaces(Detect(), timeout=5).width_px == 7
+    assert stub.DetectFaces(Detect(), timeout=PATIENCE_S).width_px == 7
     assert servicer.calls == 1
 
 
@@ -136,7 +139,7 @@ def test_likeness_error_travels_with_reason_field_and_retry(face_stage: Any) -> 
 
     stub, _, _ = face_stage(behave)
     with pytest.raises(grpc.RpcError) as raised:
-        stub.DetectFaces(Detect(), timeout=5)
+        stub.DetectFaces(Detect(), timeout=PATIENCE_S)
     assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     details = details_of(raised.value)
     assert details["ErrorInfo"].reason == "FACE_NOT_FOUND"
@@ -158,7 +161,7 @@ def test_unexpected_failure_tells_a_request_id_and_nothing_else(
 
     stub, _, _ = face_stage(behave)
     with pytest.raises(grpc.RpcError) as raised:
-        stub.DetectFaces(Detect(), timeout=5, metadata=call_metadata("request-42"))
+        stub.DetectFaces(Detect(), timeout=PATIENCE_S, metadata=call_metadata("request-42"))
     assert raised.value.code() == grpc.StatusCode.INTERNAL
     message = raised.value.details() or ""
     assert "request-42" in message
@@ -169,7 +172,7 @@ def test_unexpected_failure_tells_a_request_id_and_nothing_else(
 def test_request_id_comes_back_and_hostile_ones_do_not(face_stage: Any) -> None:
     stub, _, _ = face_stage()
     for sent, kept in (("abc-1", True), ('x" level="error', False)):
-        _, call = stub.DetectFaces.with_call(Detect(), timeout=5, metadata=(("x-request-id", sent),))
+        _, call = stub.DetectFaces.with_call(Detect(), timeout=PATIENCE_S, metadata=(("x-request-id", sent),))
         returned = dict(call.trailing_metadata())["x-request-id"]
         assert (returned == sent) is kept
         assert returned
@@ -177,10 +180,11 @@ def test_request_id_comes_back_and_hostile_ones_do_not(face_stage: Any) -> None:
 
 def test_expired_deadline_never_reaches_the_model(face_stage: Any) -> None:
     release = threading.Event()
-    stub, servicer, _ = face_stage(lambda context: release.wait(5) and None, max_concurrency=1, max_queue_size=4)
-    running = stub.DetectFaces.future(Detect(), timeout=10)
-    while servicer.calls == 0:
-        time.sleep(0.01)
+    stub, servicer, _ = face_stage(
+        lambda context: release.wait(PATIENCE_S) and None, max_concurrency=1, max_queue_size=4
+    )
+    running = stub.DetectFaces.future(Detect(), timeout=PATIENCE_S)
+    wait_for(lambda: servicer.calls)
     with pytest.raises(grpc.RpcError) as raised:
         stub.DetectFaces(Detect(), timeout=0.2)
     assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -200,28 +204,29 @@ def test_default_deadline_is_known_to_the_servicer(face_stage: Any) -> None:
 
     stub, _, _ = face_stage(behave, default_deadline_s=33.0)
     stub.DetectFaces(Detect())
-    stub.DetectFaces(Detect(), timeout=5)
-    assert 30 < left[0] <= 33
-    assert 0 < left[1] <= 5.1
+    stub.DetectFaces(Detect(), timeout=60)
+    assert 20 < left[0] <= 33
+    assert 40 < left[1] <= 60.1
 
 
 def test_caller_deadline_is_propagated_to_calls_made_on_its_behalf(face_stage: Any) -> None:
     left: list[float] = []
     stub, _, _ = face_stage(lambda context: left.append(context.time_remaining()))
-    with use_deadline(Deadline.after(3.0)):
+    with use_deadline(Deadline.after(30.0)):
         stub.DetectFaces(Detect(), timeout=60)
         stub.DetectFaces(Detect())
-    assert all(2 < seconds <= 3.1 for seconds in left)
+    assert all(15 < seconds <= 30.1 for seconds in left)
 
 
 def test_full_queue_is_resource_exhausted_with_a_delay(face_stage: Any) -> None:
     release = threading.Event()
-    stub, servicer, server = face_stage(lambda context: release.wait(5) and None, max_concurrency=1, max_queue_size=1)
-    calls = [stub.DetectFaces.future(Detect(), timeout=10) for _ in range(2)]
-    while server._admission.waiting + server._admission.running < 2:
-        time.sleep(0.01)
+    stub, servicer, server = face_stage(
+        lambda context: release.wait(PATIENCE_S) and None, max_concurrency=1, max_queue_size=1
+    )
+    calls = [stub.DetectFaces.future(Detect(), timeout=PATIENCE_S) for _ in range(2)]
+    wait_for(lambda: server._admission.waiting + server._admission.running == 2)
     with pytest.raises(grpc.RpcError) as raised:
-        stub.DetectFaces(Detect(), timeout=5)
+        stub.DetectFaces(Detect(), timeout=PATIENCE_S)
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     details = details_of(raised.value)
     assert details["ErrorInfo"].reason == "QUEUE_FULL"
@@ -245,13 +250,13 @@ def test_no_more_than_max_concurrency_run_at_once(face_stage: Any) -> None:
 
     stub, _, _ = face_stage(behave, max_concurrency=2, max_queue_size=16)
     with ThreadPoolExecutor(10) as pool:
-        list(pool.map(lambda _: stub.DetectFaces(Detect(), timeout=10), range(10)))
+        list(pool.map(lambda _: stub.DetectFaces(Detect(), timeout=PATIENCE_S), range(10)))
     assert max(seen) == 2
 
 
 def test_metrics_count_methods_and_codes(face_stage: Any) -> None:
     stub, _, server = face_stage()
-    stub.DetectFaces(Detect(), timeout=5)
+    stub.DetectFaces(Detect(), timeout=PATIENCE_S)
     text = metrics_of(server)
     assert 'likeness_requests_total{code="OK",method="DetectFaces"}' in text
     assert 'likeness_request_seconds_bucket{le="0.005",method="DetectFaces"}' in text
@@ -266,9 +271,9 @@ def test_bidirectional_stream_answers_while_it_listens(vocoder_stage: Any) -> No
     def requests() -> Iterator[Any]:
         for engine in ("a", "b"):
             yield vocoder_pb2.SynthesizeWaveformRequest(options={"engine": engine})
-            assert proceed.wait(5)
+            assert proceed.wait(PATIENCE_S)
 
-    replies = stub.SynthesizeWaveform(requests(), timeout=10)
+    replies = stub.SynthesizeWaveform(requests(), timeout=PATIENCE_S)
     assert next(replies).engine == "a"  # before the second request was sent
     proceed.set()
     assert [reply.engine for reply in replies] == ["b"]
@@ -277,7 +282,7 @@ def test_bidirectional_stream_answers_while_it_listens(vocoder_stage: Any) -> No
 def test_error_in_mid_stream_keeps_what_was_sent(vocoder_stage: Any) -> None:
     stub, _, _ = vocoder_stage
     requests = [vocoder_pb2.SynthesizeWaveformRequest(options={"engine": engine}) for engine in ("a", "fail")]
-    replies = stub.SynthesizeWaveform(iter(requests), timeout=10)
+    replies = stub.SynthesizeWaveform(iter(requests), timeout=PATIENCE_S)
     assert next(replies).engine == "a"
     with pytest.raises(grpc.RpcError) as raised:
         next(replies)
@@ -290,17 +295,14 @@ def test_caller_that_leaves_frees_its_slot(vocoder_stage: Any) -> None:
 
     def requests() -> Iterator[Any]:
         yield vocoder_pb2.SynthesizeWaveformRequest(options={"engine": "a"})
-        stay.wait(10)
+        stay.wait(PATIENCE_S)
 
-    replies = stub.SynthesizeWaveform(requests(), timeout=10)
+    replies = stub.SynthesizeWaveform(requests(), timeout=PATIENCE_S)
     next(replies)
     assert server._admission.running == 1
     replies.cancel()
-    assert servicer.finished.wait(5)
-    deadline_s = time.monotonic() + 5
-    while server._admission.running and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert server._admission.running == 0
+    assert servicer.finished.wait(PATIENCE_S)
+    wait_for(lambda: server._admission.running == 0)
     stay.set()
 
 
@@ -311,34 +313,39 @@ def test_silent_caller_without_a_deadline_does_not_hold_its_slot(start_stage: An
     stub, stay = vocoder_stub(connect(server)), threading.Event()
 
     def requests() -> Iterator[Any]:
-        stay.wait(10)
+        stay.wait(PATIENCE_S)
         yield from ()
 
     replies = stub.SynthesizeWaveform(requests())
     with pytest.raises(grpc.RpcError):
         next(replies)
-    assert servicer.finished.wait(5)
+    assert servicer.finished.wait(PATIENCE_S)
     stay.set()
 
 
 def test_drain_lets_running_calls_finish_and_refuses_new_ones(face_stage: Any) -> None:
     release = threading.Event()
-    stub, servicer, server = face_stage(lambda context: release.wait(5) and None, drain_wait_s=0.3, drain_grace_s=5.0)
-    running = stub.DetectFaces.future(Detect(), timeout=10)
-    while servicer.calls == 0:
-        time.sleep(0.01)
+    stub, servicer, server = face_stage(
+        lambda context: release.wait(PATIENCE_S) and None, drain_wait_s=0.3, drain_grace_s=PATIENCE_S
+    )
+    running = stub.DetectFaces.future(Detect(), timeout=PATIENCE_S)
+    wait_for(lambda: servicer.calls)
     with ThreadPoolExecutor(1) as pool:
         drained = pool.submit(server.drain)
-        time.sleep(0.1)
-        assert health(server, "likeness.v1.FaceSwapService") == "NOT_SERVING"
-        time.sleep(0.5)
-        with pytest.raises(grpc.RpcError) as refused:
-            stub.DetectFaces(Detect(), timeout=5)
-        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        wait_for(lambda: health(server, "likeness.v1.FaceSwapService") == "NOT_SERVING")
+        wait_for(lambda: _is_refused(stub))
+        assert not drained.done()
         release.set()
-        assert drained.result(10) is True
+        assert drained.result(PATIENCE_S) is True
     assert running.result().width_px == 7
     assert servicer.closed
+
+
+def _is_refused(stub: Any) -> bool:
+    """Whether new calls are: one that is let in is given up after a moment."""
+    with pytest.raises(grpc.RpcError) as raised:
+        stub.DetectFaces(Detect(), timeout=2)  # refused ones are tried again for a part of that
+    return bool(raised.value.code() == grpc.StatusCode.UNAVAILABLE)
 
 
 def test_a_stream_outlives_its_connection_s_age(start_stage: Any, connect: Any) -> None:
@@ -353,7 +360,7 @@ def test_a_stream_outlives_its_connection_s_age(start_stage: Any, connect: Any) 
             yield vocoder_pb2.SynthesizeWaveformRequest(options={"engine": str(number)})
             time.sleep(0.25)
 
-    assert [reply.engine for reply in stub.SynthesizeWaveform(requests(), timeout=10)] == list("01234567")
+    assert [reply.engine for reply in stub.SynthesizeWaveform(requests(), timeout=PATIENCE_S)] == list("01234567")
 
 
 def test_drain_lets_a_servicer_end_its_long_streams(start_stage: Any, connect: Any) -> None:
@@ -361,16 +368,16 @@ def test_drain_lets_a_servicer_end_its_long_streams(start_stage: Any, connect: A
     draining = threading.Event()
     servicer.drain = draining.set
     add = vocoder_pb2_grpc.add_VocoderServiceServicer_to_server
-    server = start_stage(servicer, "VocoderService", add, vocoder_pb2.DESCRIPTOR, drain_grace_s=8.0)
+    server = start_stage(servicer, "VocoderService", add, vocoder_pb2.DESCRIPTOR, drain_grace_s=PATIENCE_S)
 
     def requests() -> Iterator[Any]:
         yield vocoder_pb2.SynthesizeWaveformRequest(options={"engine": "a"})
-        draining.wait(10)
+        draining.wait(PATIENCE_S)
 
-    replies = vocoder_stub(connect(server)).SynthesizeWaveform(requests(), timeout=10)
+    replies = vocoder_stub(connect(server)).SynthesizeWaveform(requests(), timeout=PATIENCE_S)
     assert next(replies).engine == "a"
     started_s = time.monotonic()
-    assert server.drain() is True and time.monotonic() - started_s < 4.0
+    assert server.drain() is True and time.monotonic() - started_s < PROMPT_S
     assert list(replies) == []
 
 
@@ -382,7 +389,7 @@ def test_taken_port_is_an_error(face_stage: Any) -> None:
 
 def test_nobody_there_is_stage_unavailable_by_name() -> None:
     with open_channel("127.0.0.1:1") as channel, pytest.raises(grpc.RpcError) as raised:
-        face_stub(channel).DetectFaces(Detect(), timeout=5)
+        face_stub(channel).DetectFaces(Detect(), timeout=PATIENCE_S)
     with pytest.raises(LikenessError, match="The faceswap cannot be reached") as told:
         raise_from_rpc(raised.value, stage="faceswap")
     assert told.value.reason == "STAGE_UNAVAILABLE"
@@ -395,7 +402,7 @@ def test_a_caller_who_tries_again_reaches_a_server_that_comes_up_late(face_stage
     reply = None
     for _ in range(100):
         try:
-            reply = stub.DetectFaces(Detect(), timeout=5)
+            reply = stub.DetectFaces(Detect(), timeout=PATIENCE_S)
             break
         except grpc.RpcError as error:
             assert error.code() == grpc.StatusCode.UNAVAILABLE
@@ -407,6 +414,6 @@ def test_a_caller_who_tries_again_reaches_a_server_that_comes_up_late(face_stage
 def test_message_over_the_limit_is_refused(face_stage: Any) -> None:
     stub, servicer, _ = face_stage()
     with pytest.raises(grpc.RpcError) as raised:
-        stub.DetectFaces(Detect(picture={"encoded": bytes(5 * 1024 * 1024)}), timeout=5)
+        stub.DetectFaces(Detect(picture={"encoded": bytes(5 * 1024 * 1024)}), timeout=PATIENCE_S)
     assert raised.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert servicer.calls == 0

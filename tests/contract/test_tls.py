@@ -13,7 +13,6 @@ import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from benchmarks.scale_fleet import NAME, Names
-from likeness._stack import free_ports
 from likeness.v1 import faceswap_pb2, faceswap_pb2_grpc, vocoder_pb2, vocoder_pb2_grpc
 from services.common import tls
 from services.common.client import open_channel
@@ -26,6 +25,8 @@ from services.gateway.stages import Call, Stages
 from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_people import enrol_ada
 from tests.contract.tls_authority import CLIENT, Authority, mount
+from tests.ports import free_port
+from tests.waiting import wait_for
 
 LOOPBACK = "127.0.0.1"
 face_stub: Any = faceswap_pb2_grpc.FaceSwapServiceStub
@@ -114,17 +115,14 @@ def refusal(target: str, tmp_path: Path, files: dict[str, bytes] | None) -> str:
 
 def test_replicas_behind_a_name_are_known_by_the_name(face_stage: Start, tmp_path: Path, authority: Authority) -> None:
     """The target's name is what certificates must hold, whatever address a replica has: theirs hold no address."""
-    (port,) = free_ports(1)
+    port = free_port()
     folder = mount(tmp_path / "named", authority.issue(NAME))
     replicas = [face_stage(tls_dir=folder, host=host, port=port)[0] for host in (LOOPBACK, "127.0.0.2")]
     names = Names()
     names.addresses = [LOOPBACK, "127.0.0.2"]
     client = read_tls(mount(tmp_path / "client", authority.issue("worker", usage=CLIENT)))
     with open_channel(f"dns://127.0.0.1:{names.port}/{NAME}:{port}", client) as channel:
-        deadline = time.monotonic() + 20.0
-        while not all(replica.calls for replica in replicas):
-            assert detect(channel) == 7
-            assert time.monotonic() < deadline
+        wait_for(lambda: detect(channel) == 7 and all(replica.calls for replica in replicas))
     names.close()
     refused = refusal(f"{LOOPBACK}:{port}", tmp_path, authority.issue("worker", usage=CLIENT))
     assert "Hostname Verification" in refused  # the address is none of the certificate's names
@@ -178,7 +176,7 @@ def test_a_plain_stage_is_not_called(start_stage: Any, tmp_path: Path, authority
 
 
 def test_health_alone_is_told_in_plain_text(face_stage: Start) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     _, server = face_stage(health_port=port, load=False)
     target = f"{LOOPBACK}:{port}"
     assert is_serving(target) and not is_serving(target, server.service)

@@ -20,8 +20,9 @@ from services.common.encode_audio import encode_audio
 from services.common.logs import JsonFormatter
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import FakeStages, sine, wait_for
+from tests.contract.gateway_fakes import FakeStages, sine
 from tests.contract.gateway_worker import worker_inside
+from tests.waiting import wait_for
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
@@ -89,7 +90,7 @@ def test_a_queued_job_stays_in_the_trace_of_its_request(
         accepted = client.post("/v1/audio/speech", json=body, headers={**HEADERS, "Prefer": "respond-async"})
         assert accepted.status_code == 202
         accepted.close()
-        spans = wait_for(lambda: (found := _by_name(exporter)).get("job speech CONSUMER") and found, 30.0)
+        spans = wait_for(lambda: (found := _by_name(exporter)).get("job speech CONSUMER") and found)
     of_trace = {name for name, span in spans.items() if format(span.context.trace_id, "032x") == TRACE}
     assert {"POST /v1/audio/speech SERVER", "job speech CONSUMER"} <= of_trace
     assert {f"{method} {side}" for method in (SYNTHESIZE, VOCODE) for side in ("CLIENT", "SERVER")} <= of_trace

@@ -5,7 +5,6 @@ Tests that break servers or need other settings start servers of their own (`own
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import likeness
-from likeness._stack import GATEWAY, GRPC_SERVICES, LOOPBACK, ServerSpec, Stack, StackEvent, free_ports, local_servers
+from likeness._stack import GATEWAY, GRPC_SERVICES, LOOPBACK, ServerSpec, Stack, StackEvent, local_servers, ports
 from likeness._stack.process import ServerProcess
 from likeness.v1 import encoder_pb2_grpc, faceswap_pb2_grpc, synthesizer_pb2_grpc, vocoder_pb2_grpc
 from services.common.settings import REPOSITORY_ROOT
 from tests.integration.granting import granting_channel
+from tests.ports import free_port, free_ports
+from tests.waiting import eventually
 
 # The generated stubs' constructors are not typed.
 EncoderServiceStub: Any = encoder_pb2_grpc.EncoderServiceStub
@@ -38,9 +39,11 @@ class RunningStack:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.events: list[StackEvent] = []
-        (http_port,) = free_ports(1)
+        http_port = free_port()
         self.url = f"http://{LOOPBACK}:{http_port}"
-        servers = local_servers(data_dir, http_port=http_port, prefer_default_ports=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ports, "free_ports", free_ports)
+            servers = local_servers(data_dir, http_port=http_port, prefer_default_ports=False)
         self.stack = Stack(servers, data_dir / "logs", on_event=self.events.append)
 
     def spec(self, name: str) -> ServerSpec:
@@ -52,22 +55,13 @@ class RunningStack:
 
 def metric(port: int, name: str, /, **labels: str) -> float:
     """Sum of a metric's samples that carry these labels, read from a server's own metrics page."""
-    page = httpx.get(f"http://{LOOPBACK}:{port}/metrics", timeout=10).text
+    page = httpx.get(f"http://{LOOPBACK}:{port}/metrics", timeout=60).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
-    give_up_at = time.monotonic() + timeout_s
-    while time.monotonic() < give_up_at:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +138,7 @@ def own_server(tmp_path: Path, running: RunningStack) -> Iterator[OwnServer]:
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(5)
+        process.wait(20)
         process.kill()
 
 

@@ -25,7 +25,7 @@ def test_the_demo(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=REPOSITORY_ROOT,
-        timeout=280,
+        timeout=800,
         check=False,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

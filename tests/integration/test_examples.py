@@ -29,7 +29,7 @@ def run_example(running: RunningStack, *arguments: str | Path) -> str:
         capture_output=True,
         text=True,
         cwd=REPOSITORY_ROOT,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -52,10 +52,10 @@ def samples() -> FloatArray:
 def test_health_is_told_for_the_process_and_for_the_model(channel_to: ChannelTo, stage: str) -> None:
     stub = health_pb2_grpc.HealthStub(channel_to(stage))
     for service in ("", GRPC_SERVICES[stage]):
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     with pytest.raises(grpc.RpcError) as unknown:
-        stub.Check(health_pb2.HealthCheckRequest(service="likeness.v1.NoService"), timeout=5)
+        stub.Check(health_pb2.HealthCheckRequest(service="likeness.v1.NoService"), timeout=60)
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
 

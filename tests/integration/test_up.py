@@ -12,10 +12,12 @@ import httpx
 import psutil
 import pytest
 
-from likeness._stack import find_running, free_ports, port_is_free
+from likeness._stack import find_running, port_is_free
 from services.common.settings import REPOSITORY_ROOT
 from services.gateway.accounts.secrets import read_key
-from tests.integration.conftest import RunningStack, eventually
+from tests.integration.conftest import RunningStack
+from tests.ports import free_port
+from tests.waiting import eventually
 
 MOST_IDLE_MEMORY_BYTES = 2.5e9
 
@@ -31,17 +33,17 @@ def test_the_idle_stack_is_small(running: RunningStack) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     command = [sys.executable, "-m", "likeness", "up", "--port", str(port), "--data-dir", str(tmp_path), "--memory"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY_ROOT
     )
     assert process.stdout is not None
     try:
-        assert eventually(lambda: find_running(tmp_path) is not None or process.poll() is not None, 200)
+        assert eventually(lambda: find_running(tmp_path) is not None or process.poll() is not None, 600)
         assert process.poll() is None, process.stdout.read()
-        assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json()["status"] == "ready"
-        assert httpx.get(f"http://127.0.0.1:{port}/docs", timeout=10).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).json()["status"] == "ready"
+        assert httpx.get(f"http://127.0.0.1:{port}/docs", timeout=60).status_code == 200
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 6
         process.send_signal(signal.SIGINT)
@@ -50,7 +52,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.stdout.close()
-    assert eventually(lambda: not any(child.is_running() for child in children), 5)
+    assert eventually(lambda: not any(child.is_running() for child in children))
     assert port_is_free(port)
     assert re.search(r"Likeness is up after [\d.]+ s: http://127.0.0.1:\d+", shown)
     assert "together" in shown

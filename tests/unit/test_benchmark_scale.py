@@ -17,7 +17,7 @@ from services.common.client import UNARY_METHODS
 
 
 def _ask(names: Names, name: str, kind: str = "A") -> list[str]:
-    reply = dns.query.udp(dns.message.make_query(name, kind), "127.0.0.1", port=names.port, timeout=5)
+    reply = dns.query.udp(dns.message.make_query(name, kind), "127.0.0.1", port=names.port, timeout=60)
     return [item.to_text() for answer in reply.answer for item in answer]
 
 

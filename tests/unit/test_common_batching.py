@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.common.batching import DynamicBatcher
 from services.common.errors import LikenessError
+from tests.waiting import PATIENCE_S, PROMPT_S, wait_for
 
 MakeBatcher = Callable[..., DynamicBatcher[int, int]]
 
@@ -69,7 +70,7 @@ def test_lone_item_does_not_wait_long(batcher: MakeBatcher) -> None:
     shared = batcher(squares, max_queue_delay_microseconds=1000)
     started_s = time.monotonic()
     assert shared.submit(3) == 9
-    assert time.monotonic() - started_s < 1.0
+    assert time.monotonic() - started_s < PROMPT_S
 
 
 def test_bad_item_fails_alone(batcher: MakeBatcher) -> None:
@@ -87,19 +88,22 @@ def test_bad_item_fails_alone(batcher: MakeBatcher) -> None:
 
 
 def test_full_queue_is_refused_and_nothing_of_it_is_kept(batcher: MakeBatcher) -> None:
-    release, seen = threading.Event(), []
+    running, release, seen = threading.Event(), threading.Event(), []
 
     def run(items: list[int]) -> list[int]:
-        release.wait(5)
+        running.set()
+        release.wait(PATIENCE_S)
         seen.extend(items)
         return squares(items)
 
     shared = batcher(run, max_batch_size=1, max_queue_size=2)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(shared.submit, 1)
-        time.sleep(0.1)  # is running now
-        others = [pool.submit(shared.submit, 2), pool.submit(shared.submit, 3)]
-        time.sleep(0.1)
+        running.wait(PATIENCE_S)
+        others = []
+        for number in (2, 3):
+            others.append(pool.submit(shared.submit, number))
+            wait_for(lambda: len(shared._queue) == len(others))
         assert reason(lambda: shared.submit(4)) == "QUEUE_FULL"
         assert reason(lambda: shared.submit_many([5, 6, 7])) == "QUEUE_FULL"
         release.set()
@@ -108,17 +112,18 @@ def test_full_queue_is_refused_and_nothing_of_it_is_kept(batcher: MakeBatcher) -
 
 
 def test_expired_item_never_reaches_the_model(batcher: MakeBatcher) -> None:
-    release, seen = threading.Event(), []
+    running, release, seen = threading.Event(), threading.Event(), []
 
     def run(items: list[int]) -> list[int]:
         seen.extend(items)
-        release.wait(5)
+        running.set()
+        release.wait(PATIENCE_S)
         return squares(items)
 
     shared = batcher(run, max_batch_size=1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(shared.submit, 1)
-        time.sleep(0.1)
+        running.wait(PATIENCE_S)
         assert reason(lambda: shared.submit(2, deadline_s=0.1)) == "DEADLINE_EXCEEDED"
         assert reason(lambda: shared.submit(3, deadline_s=0.0)) == "DEADLINE_EXCEEDED"
         release.set()
@@ -134,14 +139,19 @@ def test_wrong_number_of_results_is_an_error_not_a_mix_up(batcher: MakeBatcher) 
 
 
 def test_closed_batcher_finishes_what_it_has_and_takes_no_more(batcher: MakeBatcher) -> None:
-    def slow(items: list[int]) -> list[int]:
-        time.sleep(0.05)
+    release = threading.Event()
+
+    def held(items: list[int]) -> list[int]:
+        release.wait(PATIENCE_S)
         return squares(items)
 
-    shared = batcher(slow, max_batch_size=1)
-    with ThreadPoolExecutor(3) as pool:
+    shared = batcher(held, max_batch_size=1)
+    with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(shared.submit, number) for number in range(3)]
-        time.sleep(0.02)
-        shared.close()
+        wait_for(lambda: len(shared._queue) == 2)  # and one is running
+        closing = pool.submit(shared.close)
+        wait_for(lambda: shared._closed)
+        release.set()
+        closing.result()
         assert [future.result() for future in futures] == [0, 1, 4]
     assert reason(lambda: shared.submit(5)) == "DRAINING"

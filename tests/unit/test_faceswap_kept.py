@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from services.faceswap.face_engine import View
 from services.faceswap.kept import Kept, array_bytes
 from services.faceswap.selection import Person
+from tests.waiting import PATIENCE_S
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=60), st.integers(0, 12))
@@ -46,13 +47,13 @@ def test_what_several_threads_ask_for_is_made_once() -> None:
 
     def make() -> object:
         calls.append(1)
-        release.wait(5)
+        release.wait(PATIENCE_S)
         return object()
 
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(kept.get, "key", make) for _ in range(4)]
         release.set()
-        values = {id(future.result(5)) for future in waiting}
+        values = {id(future.result(PATIENCE_S)) for future in waiting}
     assert len(values) == 1 and len(calls) == 1
 
 

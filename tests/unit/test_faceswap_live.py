@@ -17,6 +17,7 @@ from services.common.errors import LikenessError
 from services.faceswap.detector import Picture
 from services.faceswap.live import MAX_FRAME_BYTES, LiveAnswer, LiveSwap
 from services.faceswap.live_queue import MAX_DROPPED_UNTOLD, LatestQueue, LiveFrame
+from tests.waiting import PATIENCE_S, wait_for
 
 
 class Clock:
@@ -75,9 +76,9 @@ def test_every_frame_has_one_answer_in_order_whatever_the_pace(fast: list[bool])
     for number, hurry in enumerate(fast):
         queue.submit(frame(number))
         if not hurry:
-            assert worked.acquire(timeout=5)
+            assert worked.acquire(timeout=PATIENCE_S)
     queue.finish()
-    taker.join(timeout=5)
+    taker.join(timeout=PATIENCE_S)
     assert not taker.is_alive()
     assert [answer.id for answer in taken] == list(range(len(fast)))
     assert {answer.outcome for answer in taken} <= {"dropped", "unchanged"}
@@ -184,10 +185,11 @@ def test_a_caller_who_does_not_fetch_answers_is_made_to_wait_until_he_does() -> 
 
     sender = threading.Thread(target=send)
     sender.start()
-    time.sleep(0.2)
-    assert len(sent) == MAX_DROPPED_UNTOLD + 1  # one waits, the rest are dropped
+    wait_for(lambda: len(sent) == MAX_DROPPED_UNTOLD + 1)  # one waits, the rest are dropped
+    time.sleep(0.1)
+    assert len(sent) == MAX_DROPPED_UNTOLD + 1, "the next is not taken"
     assert [answer.id for answer in swap_of(queue).answers()] == list(range(MAX_DROPPED_UNTOLD + 5))
-    sender.join(timeout=5)
+    sender.join(timeout=PATIENCE_S)
     assert not sender.is_alive()
 
 
@@ -197,7 +199,8 @@ def test_closing_frees_a_caller_who_waits() -> None:
         target=lambda: results.extend(queue.submit(frame(number)) for number in range(MAX_DROPPED_UNTOLD + 2))
     )
     sender.start()
-    time.sleep(0.1)
+    wait_for(lambda: len(results) == MAX_DROPPED_UNTOLD + 1)
+    time.sleep(0.1)  # it waits by now, or finds the queue closed: either way it is told so
     queue.close()
-    sender.join(timeout=5)
+    sender.join(PATIENCE_S)
     assert results == [True] * (MAX_DROPPED_UNTOLD + 1) + [False]

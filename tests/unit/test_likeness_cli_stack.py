@@ -14,8 +14,10 @@ from likeness._cli.app import run
 from likeness._cli.checks import find_all
 from likeness._cli.models import ModelState
 from likeness._stack import Stack, announce, claim_folder, find_running
+from tests.ports import free_port
 from tests.unit.likeness_scripted_gateway import scripted_gateway
-from tests.unit.test_likeness_stack import ROOT, eventually, toy
+from tests.unit.test_likeness_stack import ROOT, toy
+from tests.waiting import eventually
 
 
 def test_doctor_names_each_fault_and_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -72,18 +74,18 @@ def test_up_runs_until_ctrl_c(tmp_path: Path) -> None:
         "import sys; import likeness._cli.up as up; from tests.unit.test_likeness_stack import toy\n"
         "up.local_servers = lambda *a, **k: [toy('one'), toy('two')]\n"
         "from likeness._cli.app import run\n"
-        f"sys.exit(run(['up', '--port', '18099', '--data-dir', {str(tmp_path)!r}, '--memory']))"
+        f"sys.exit(run(['up', '--port', '{free_port()}', '--data-dir', {str(tmp_path)!r}, '--memory']))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     )
     assert process.stdout is not None
-    assert eventually(lambda: find_running(tmp_path) is not None, 30)
+    assert eventually(lambda: find_running(tmp_path) is not None)
     running = find_running(tmp_path)
     assert running is not None and running.ready() == {"one": True, "two": True}
     process.send_signal(signal.SIGINT)
     shown = process.stdout.read()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
     assert "Likeness is up after" in shown and "together" in shown
     assert not any(running.ready().values())

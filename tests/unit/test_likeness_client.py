@@ -35,7 +35,7 @@ def gateway() -> Iterator[ScriptedGateway]:
 
 @pytest.fixture
 def client(gateway: ScriptedGateway) -> Iterator[likeness.Client]:
-    with likeness.Client(gateway.url + "/", api_key="secret", timeout=5) as opened:
+    with likeness.Client(gateway.url + "/", api_key="secret", timeout=60) as opened:
         yield opened
 
 

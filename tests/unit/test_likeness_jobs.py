@@ -32,7 +32,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGateway]:
 
 @pytest.fixture
 def client(gateway: ScriptedGateway) -> Iterator[likeness.Client]:
-    with likeness.Client(gateway.url, timeout=5) as made:
+    with likeness.Client(gateway.url, timeout=60) as made:
         yield made
 
 

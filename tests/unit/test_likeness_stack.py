@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -30,30 +29,23 @@ from likeness._stack import supervisor as supervisor_module
 from likeness._stack.ports import choose_ports
 from likeness._stack.process import describe_exit, log_tail
 from services.gateway.accounts.secrets import read_key
+from tests.ports import free_port
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = "tests.unit.likeness_toy_server"
 
 
 def toy(name: str = "toy", behaviour: str = "good") -> ServerSpec:
-    (port,) = free_ports(1)
+    port = free_port()
     environment = {"LIKENESS_PORT": str(port), "TOY_BEHAVIOUR": behaviour, "PYTHONPATH": str(ROOT)}
     return ServerSpec(name, TOY, "127.0.0.1", port, grpc_service="toy.v1.ToyService", environment=environment)
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-    give_up_at = time.monotonic() + timeout_s
-    while time.monotonic() < give_up_at:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_starts_and_stops_all(tmp_path: Path) -> None:
     events: list[StackEvent] = []
     stack = Stack([toy("one"), toy("two")], tmp_path, on_event=events.append)
-    stack.start(timeout_s=30)
+    stack.start(timeout_s=120)
     pids = dict(stack.pids)
     assert stack.states == {"one": State.READY, "two": State.READY}
     assert {memory.name for memory in stack.memory()} == {"one", "two"}
@@ -69,7 +61,7 @@ def test_starts_and_stops_all(tmp_path: Path) -> None:
 def test_a_server_that_dies_at_the_start_is_named_with_its_log(tmp_path: Path) -> None:
     stack = Stack([toy("good"), toy("bad", "dies_at_start")], tmp_path)
     with pytest.raises(StackError, match=r"(?s)bad ended before it was ready \(exit code 1\).*model file is missing"):
-        stack.start(timeout_s=30)
+        stack.start(timeout_s=120)
     assert not any(psutil.pid_exists(pid) for pid in stack.pids.values())
 
 
@@ -83,7 +75,7 @@ def test_a_server_that_is_never_ready_is_named_with_its_log(tmp_path: Path) -> N
 def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     events: list[StackEvent] = []
     stack = Stack([toy()], tmp_path, on_event=events.append)
-    stack.start(timeout_s=30)
+    stack.start(timeout_s=120)
     try:
         first = stack.pids["toy"]
         os.kill(first, signal.SIGKILL)
@@ -100,7 +92,7 @@ def test_gives_up_on_a_server_that_keeps_dying(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(supervisor_module, "BACKOFF_FIRST_S", 0.05)
     events: list[StackEvent] = []
     stack = Stack([toy("weak", "dies_when_ready"), toy("strong")], tmp_path, on_event=events.append)
-    stack.start(timeout_s=30)
+    stack.start(timeout_s=120)
     try:
         assert stack.wait_state("weak", State.FAILED, 30)
         assert stack.states["strong"] is State.READY, "the others go on"
@@ -112,7 +104,7 @@ def test_gives_up_on_a_server_that_keeps_dying(tmp_path: Path, monkeypatch: pyte
 def test_a_server_that_ignores_sigterm_is_killed_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "STOP_GRACE_S", 0.5)
     stack = Stack([toy("deaf", "ignores_sigterm")], tmp_path)
-    stack.start(timeout_s=30)
+    stack.start(timeout_s=120)
     pid = stack.pids["deaf"]
     stack.stop()
     assert not psutil.pid_exists(pid)
@@ -121,7 +113,7 @@ def test_a_server_that_ignores_sigterm_is_killed_in_the_end(tmp_path: Path, monk
 def test_a_hurried_stop_does_not_wait(tmp_path: Path) -> None:
     """What a second Ctrl-C does."""
     stack = Stack([toy("deaf", "ignores_sigterm")], tmp_path)
-    stack.start(timeout_s=30)
+    stack.start(timeout_s=120)
     pid = stack.pids["deaf"]
     threading.Timer(0.5, stack.hurry).start()
     started_at = time.monotonic()
@@ -132,7 +124,7 @@ def test_a_hurried_stop_does_not_wait(tmp_path: Path) -> None:
 
 def test_children_of_a_killed_server_end_too(tmp_path: Path) -> None:
     stack = Stack([toy("parent", "has_child")], tmp_path)
-    stack.start(timeout_s=30)
+    stack.start(timeout_s=120)
     try:
         (child,) = psutil.Process(stack.pids["parent"]).children()
         os.kill(stack.pids["parent"], signal.SIGKILL)
@@ -146,7 +138,7 @@ def test_no_server_outlives_a_stack_that_is_killed_hard(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from tests.unit.test_likeness_stack import toy; "
         "from likeness._stack import Stack\n"
-        f"stack = Stack([toy('one'), toy('two')], Path({str(tmp_path)!r})); stack.start(30)\n"
+        f"stack = Stack([toy('one'), toy('two')], Path({str(tmp_path)!r})); stack.start(120)\n"
         "print(*stack.pids.values(), flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
