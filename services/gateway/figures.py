@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -62,12 +63,19 @@ def measure_similarity(stages: Stages, samples: FloatArray, enrolled: FloatArray
     Raises:
         LikenessError: the encoder cannot be reached, or finds no speech.
     """
+    return begin_to_measure(stages, samples, enrolled, call, label=label)()
+
+
+def begin_to_measure(
+    stages: Stages, samples: FloatArray, enrolled: FloatArray, call: Call, *, label: str
+) -> Callable[[], float]:
+    """The same beside what the caller does next: what this returns waits for the cosine, and returns or raises."""
     if samples.size == 0:
         raise LikenessError("SPEECH_TOO_SHORT", "There are no samples to compare.")
     repeats = int(np.ceil(MIN_MEASURED_S * SAMPLE_RATE_HZ / samples.size))
     measured = np.tile(samples, max(1, repeats))[: int(MAX_MEASURED_S * SAMPLE_RATE_HZ)]
-    response = stages.embed(measured, call, label=label, embedding_only=True, surely_speech=True)
-    return cosine(np.asarray(response.profile.embedding, np.float32), enrolled)
+    waiting = stages.begin_to_embed(measured, call, label=label, embedding_only=True, surely_speech=True)
+    return lambda: cosine(np.asarray(waiting().profile.embedding, np.float32), enrolled)
 
 
 def model_versions(models_dir: Path, vocoder: str) -> dict[str, str]:

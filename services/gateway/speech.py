@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Final
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, NoReturn
 
 import numpy as np
 
@@ -17,18 +17,16 @@ from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.encode_audio import CONTENT_TYPES, AudioFormat, AudioStreamEncoder, encode_audio
 from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
+from services.gateway.auditing import Entry
 from services.gateway.context import Gateway
-from services.gateway.db import Job, Media, Voice, find_named
-from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
-from services.gateway.jobs import JobState, QueueOptions, end_job, start_job
-from services.gateway.jobs.records import PLAIN
+from services.gateway.db import Job, Media
+from services.gateway.figures import SpeechFigures, begin_to_measure, model_versions
+from services.gateway.jobs import JobState, end_job
 from services.gateway.media import publish, withdraw
 from services.gateway.observations import observe_speech
-from services.gateway.profiles import load_profile, speech_grant, voice_similarity
-from services.gateway.protected.refusal import require_usable
 from services.gateway.provenance import EMBEDDING
 from services.gateway.provenance.gate import SpeechGate, number_of, release
-from services.gateway.stages import Call, fields_called, until
+from services.gateway.stages import Call, fields_called
 from services.gateway.synthesis import SampleStream, Utterance
 
 _log: Final = logging.getLogger(__name__)
@@ -72,20 +70,18 @@ class Speech:
     _gate: SpeechGate = field(init=False)
     _sent: bytearray = field(init=False, default_factory=bytearray)
     _file: bytes | None = field(init=False, default=None)
-    _heard: list[FloatArray] = field(init=False, default_factory=list)
+    _made: list[FloatArray] = field(init=False, default_factory=list)
     _arrived_at: float = field(init=False, default=0.0)
     _sample_count: int = field(init=False, default=0)
-    _similarity: Future[float] | None = field(init=False, default=None)
+    _similarity: Callable[[], float] | None = field(init=False, default=None)
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
+    _entry: Callable[[], Entry] | None = field(init=False, default=None)
+    is_recorded: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._gate = SpeechGate(self.gateway.keys.mark, number_of(self.job))
-        try:
-            self._stream = SampleStream(self.gateway.stages, self.profile, self.order.utterance, self.call)
-        except LikenessError as error:
-            self._record("failed", error=error)
-            raise
+        self._stream = SampleStream(self.gateway.stages, self.profile, self.order.utterance, self.call)
 
     @property
     def job_id(self) -> str:
@@ -95,15 +91,24 @@ class Speech:
     def frame_count(self) -> int:
         return self._stream.frame_count
 
-    def complete(self) -> bytes:
-        """The whole file, its headers with the right sizes; figures and record are final afterwards."""
+    def complete(self, entry: Callable[[], Entry] | None = None) -> bytes:
+        """The whole file, its headers with the right sizes; figures and record are final afterwards.
+
+        Args:
+            entry: of the audit, to be committed with the record when that is a success; then `is_recorded`.
+        """
+        self._entry = entry
         with self._failure_recorded():
             for _ in self._samples():
                 pass
-            self._similarity = self._measuring()
             data = self._file = self._signed(encode_audio(self._all_samples(), self.order.format))
         self.end()
         return data
+
+    def abandon(self) -> None:
+        """Stops the stages; nothing is recorded."""
+        self._ended = True
+        self._stream.cancel()
 
     def pieces(self) -> Iterator[bytes]:
         """The file in pieces, none empty, each as soon as it exists."""
@@ -125,18 +130,18 @@ class Speech:
             self._stream.cancel()
             self._record("canceled", error=LikenessError("CANCELLED", "The listener went away before the end."))
             return
-        self.figures.models = model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
         similarity = self._similarity or self._measuring()
         with self._failure_recorded():
             released = self._file or self._signed(bytes(self._sent), detached=True)
             media = self._keep() if self.order.keep else None
+        sha256 = hashlib.sha256(released).hexdigest()
+        self.figures.models = self._models()
         try:
-            self.figures.speaker_similarity = round(similarity.result(), 5)
+            self.figures.speaker_similarity = round(similarity(), 5)
         except LikenessError as error:
             # The speech is sound and may be on its way already; that its likeness is unknown is told, not hidden.
             self.figures.similarity_error = f"{error.reason}: {error.detail}"
             _log.warning("job %s: similarity not measured: %s", self.job_id, error.detail)
-        sha256 = hashlib.sha256(released).hexdigest()
         ended = self._record("succeeded", media_id=None if media is None else media.id, sha256=sha256)
         if media is not None and not ended:  # called off meanwhile: the voice was deleted
             withdraw(self.gateway, media)
@@ -146,10 +151,12 @@ class Speech:
         with fields_called(HTTP_NAMES):
             for chunk in self._stream:
                 self._arrived_at = max(self._arrived_at, chunk.arrived_at)
+                self._made.append(chunk.samples)
                 yield from self._noted(self._gate.write(chunk.samples))
-            yield from self._noted(self._gate.finish())
-            if not self._heard:
+            if not self._made:
                 raise LikenessError("INTERNAL", "The stages returned no audio for this text.")
+            self._similarity = self._measuring()
+            yield from self._noted(self._gate.finish())
         self._exhausted = True
 
     def _noted(self, samples: FloatArray) -> Iterator[FloatArray]:
@@ -160,7 +167,6 @@ class Speech:
             self._arrived_at = time.monotonic()
             self.figures.ttfa_ms = round((self._arrived_at - self.started_at) * 1000.0, 2)
         elapsed_s = self._arrived_at - self.started_at  # how long the listener takes is no matter
-        self._heard.append(samples)
         self._sample_count += samples.size
         self.figures.audio_seconds = round(self._sample_count / SAMPLE_RATE_HZ, 5)
         self.figures.real_time_factor = round(elapsed_s / self.figures.audio_seconds, 5)
@@ -168,15 +174,16 @@ class Speech:
         yield samples
 
     def _all_samples(self) -> FloatArray:
-        return np.concatenate(self._heard) if self._heard else np.zeros(0, np.float32)
+        """Everything that was made (n,); the gate lets all of it pass, or nothing."""
+        return np.concatenate(self._made)
 
-    def _measuring(self) -> Future[float]:
-        """How alike it sounds: the encoder works on that while the file is made and signed."""
-        pool = ThreadPoolExecutor(1, "similarity")
+    def _measuring(self) -> Callable[[], float]:
+        """How alike it sounds: the encoder looks at that while the mark is looked for, and the file made and signed."""
         enrolled, samples = self.profile.embedding, self._all_samples()
-        begun = pool.submit(measure_similarity, self.gateway.stages, samples, enrolled, self.call, label="the speech")
-        pool.shutdown(wait=False)
-        return begun
+        try:
+            return begin_to_measure(self.gateway.stages, samples, enrolled, self.call, label="the speech")
+        except LikenessError as error:
+            return partial(_fail, error)
 
     def _keep(self) -> Media:
         """What was answered; of a stream, a file with the right sizes, where its container knows of such."""
@@ -195,8 +202,10 @@ class Speech:
 
     def _signed(self, data: bytes, *, detached: bool = False) -> bytes:
         content_type = CONTENT_TYPES[self.order.format]
-        models = model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
-        return release(self.gateway, self.job, data, content_type, "speech", models=models, detached=detached)
+        return release(self.gateway, self.job, data, content_type, "speech", models=self._models(), detached=detached)
+
+    def _models(self) -> dict[str, str]:
+        return model_versions(self.gateway.settings.models_dir, self.figures.vocoder)
 
     @contextmanager
     def _failure_recorded(self) -> Iterator[None]:
@@ -218,6 +227,7 @@ class Speech:
     ) -> bool:
         """Whether this was the job's end, and not another before."""
         self._ended = True
+        entries = [self._entry()] if self._entry is not None and state == "succeeded" else []
         ended = end_job(
             self.gateway.database,
             self.job_id,
@@ -226,54 +236,12 @@ class Speech:
             error=error,
             media_id=media_id,
             sha256=sha256,
+            entries=entries,
         )
+        self.is_recorded = ended and bool(entries)
         observe_speech(state, self.figures)
         return ended
 
 
-def begin_speech(
-    gateway: Gateway,
-    order: SpeechOrder,
-    *,
-    tenant: str,
-    request_id: str,
-    started_at: float,
-    options: QueueOptions = PLAIN,
-) -> Speech:
-    """Checks voice and consent, opens the job record and sets the stages to work.
-
-    Args:
-        started_at: when the request arrived, on the monotonic clock.
-
-    Raises:
-        LikenessError: NOT_FOUND, CONSENT_REQUIRED, CONSENT_NOT_LIVE.
-    """
-    utterance = order.utterance
-    parameters = {name: value for name, value in asdict(utterance).items() if name != "text"}
-    parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
-    with gateway.database.session() as session:
-        voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
-        consent = require_usable(gateway, session, voice, language=utterance.language, field="voice")
-        job = start_job(
-            session,
-            tenant=tenant,
-            kind="speech",
-            request_id=request_id,
-            consent_id=consent.id,
-            likeness_id=voice.id,
-            parameters=parameters,
-            owner=gateway.process_id,
-            options=options,
-        )
-    profile = load_profile(voice)
-    expires_at = until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)
-    return Speech(
-        gateway=gateway,
-        call=Call(request_id, expires_at, grant=speech_grant(voice, profile, job.mark, utterance.language)),
-        tenant=tenant,
-        job=job,
-        order=order,
-        profile=profile,
-        voice_similarity=voice_similarity(voice),
-        started_at=started_at,
-    )
+def _fail(error: LikenessError) -> NoReturn:
+    raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -148,6 +148,15 @@ class Stages:
         self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False, surely_speech: bool = False
     ) -> encoder_pb2.EmbedSpeechResponse:
         """Who speaks in mono 16 kHz samples (n,); see `EmbedSpeechOptions`."""
+        waiting = self.begin_to_embed(
+            samples, call, label=label, embedding_only=embedding_only, surely_speech=surely_speech
+        )
+        return waiting()
+
+    def begin_to_embed(
+        self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False, surely_speech: bool = False
+    ) -> Callable[[], encoder_pb2.EmbedSpeechResponse]:
+        """The same beside what the caller does next: what this returns waits for the answer, and returns or raises."""
 
         def requests() -> Iterator[encoder_pb2.EmbedSpeechRequest]:
             options = encoder_pb2.EmbedSpeechOptions(
@@ -158,9 +167,14 @@ class Stages:
                 yield encoder_pb2.EmbedSpeechRequest(samples_s16=piece)
 
         stub = encoder_pb2_grpc.EncoderServiceStub(self.channel("encoder"))  # type: ignore[no-untyped-call]
-        with self.told("encoder"):
-            response: encoder_pb2.EmbedSpeechResponse = stub.EmbedSpeech(requests(), **self._options(call))
-        return response
+        running = stub.EmbedSpeech.future(requests(), **self._options(call))
+
+        def wait() -> encoder_pb2.EmbedSpeechResponse:
+            with self.told("encoder"):
+                response: encoder_pb2.EmbedSpeechResponse = running.result()
+            return response
+
+        return wait
 
     def synthesize(self, request: synthesizer_pb2.SynthesizeMelRequest, call: Call) -> Any:
         """The running call: iterate it for responses, or cancel it. Its RpcErrors are the caller's to turn."""

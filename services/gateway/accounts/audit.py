@@ -13,7 +13,7 @@ from flask import Response, current_app, g, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.accounts.principal import Principal
-from services.gateway.auditing import append_entry, note
+from services.gateway.auditing import Entry, append_entry, note
 
 _READING: Final = ("GET", "HEAD", "OPTIONS")
 _log: Final = logging.getLogger(__name__)
@@ -25,17 +25,26 @@ def register_audit(app: APIFlask) -> None:
 
 def record_action(action: str, object_id: str | None, status: int) -> None:
     """Writes the entry of this request now. Raises what SQLAlchemy raises."""
+    append_entry(current_app.extensions["likeness"].database, _entry(action, object_id, status))
+
+
+def entry_of_answer(object_id: str, status: int = 200) -> Entry:
+    """The entry of this request as it will be answered, for who writes it together with what was done.
+
+    Once that is committed, `entry_is_written` keeps it from being written again.
+    """
+    return _entry(_operation_id(str(request.endpoint)), object_id, status)
+
+
+def entry_is_written(status: int = 200) -> None:
+    """This request's entry has been committed. Should it be answered with another status, that gets one of its own."""
+    g.audited_as = status
+
+
+def _entry(action: str, object_id: str | None, status: int) -> Entry:
     principal: Principal = g.principal
-    append_entry(
-        current_app.extensions["likeness"].database,
-        tenant=principal.tenant,
-        actor=principal.actor,
-        action=action,
-        object_id=object_id,
-        request_id=g.request_id,
-        status=status,
-        details=g.pop("audit_details", None) or None,
-    )
+    details = g.get("audit_details") or None
+    return Entry(principal.tenant, principal.actor, action, object_id, g.request_id, status, details)
 
 
 def _write_entry(response: Response) -> Response:
@@ -45,7 +54,7 @@ def _write_entry(response: Response) -> Response:
         or request.method in _READING
         or "principal" not in g
         or request.endpoint is None
-        or response.status_code == 429
+        or response.status_code in (429, g.get("audited_as"))
     ):
         return response
     if response.status_code >= 400 and "problem_reason" in g:

@@ -10,22 +10,23 @@ from apiflask import APIFlask
 from flask import Response, current_app, g, request
 from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded
 from limits import RateLimitItemPerMinute
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 
 from services.common.errors import LikenessError
 from services.gateway.accounts.marks import is_job_starter
 from services.gateway.accounts.principal import Principal
 from services.gateway.db import Job
+from services.gateway.jobs.records import UNFINISHED
 from services.gateway.problems import problem_response
 
 WINDOW_S: Final = 60
 POLICY: Final = "requests"
 JOBS_RETRY_S: Final = 5.0
-_UNFINISHED: Final = ("queued", "processing")
 _COUNT: Final = (  # made once: building a statement takes as long as running it
     select(func.count())
     .select_from(Job)
-    .where(Job.state.in_(_UNFINISHED), Job.tenant == bindparam("wanted_tenant"), Job.batch_id.is_(None))
+    .where(or_(*(Job.state == state for state in UNFINISHED)), Job.tenant == bindparam("wanted_tenant"))
+    .where(Job.batch_id.is_(None))
 )
 
 

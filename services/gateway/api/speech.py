@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from services.common.encode_audio import CONTENT_TYPES, AudioFormat
 from services.common.errors import LikenessError
 from services.gateway.accounts import needs, starts_job
+from services.gateway.accounts.audit import entry_is_written, entry_of_answer
 from services.gateway.admission import takes_place
 from services.gateway.api.answers import ended_in_time, preference_headers
 from services.gateway.api.fields import (
@@ -39,8 +40,9 @@ from services.gateway.media import media_bytes
 from services.gateway.problems import describe
 from services.gateway.provenance import EMBEDDING
 from services.gateway.provenance.release import manifest_link
-from services.gateway.speech import Speech, SpeechOrder, begin_speech
+from services.gateway.speech import Speech, SpeechOrder
 from services.gateway.speech_jobs import queue_speech
+from services.gateway.speech_start import begin_speech
 from services.gateway.synthesis import DEFAULT_LANGUAGE, Utterance
 
 MAX_INPUT_CHARACTERS: Final = 4096
@@ -155,7 +157,9 @@ def create_speech(body: SpeechIn) -> Response:
     )
     if _wants_stream(body, gateway.settings.complete_below_characters):
         return _streamed(speech, body)
-    data = speech.complete()
+    data = speech.complete(entry=lambda: entry_of_answer(speech.job_id))
+    if speech.is_recorded:
+        entry_is_written()
     similarity = speech.figures.speaker_similarity
     return _respond(data, speech, CONTENT_TYPES[body.response_format], similarity=similarity, complete=True)
 

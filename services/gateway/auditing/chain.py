@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, Table, insert, select, text, update
 
 from services.gateway.db import AuditEntry, Database
 from services.gateway.db.models import utc_now
@@ -26,7 +27,7 @@ CHAINED_FIELDS: Final = (
 AT_ONCE: Final = 500
 _CHAIN_LOCK: Final = 0x61756469  # of PostgreSQL's advisory locks
 _LENGTHS: Final = {"actor": 100, "action": 64, "object_id": 100, "request_id": 128}
-_INSERT: Final = insert(AuditEntry)
+_INSERT: Final = insert(cast(Table, AuditEntry.__table__))
 _HEAD: Final = (
     select(AuditEntry.seq, AuditEntry.sha256)
     .where(AuditEntry.seq.is_not(None))
@@ -35,52 +36,44 @@ _HEAD: Final = (
 )
 
 
-def append_entry(database: Database, **entry: Any) -> None:
-    """Writes an entry at the end of the chain, now. Raises what SQLAlchemy raises.
+@dataclass(frozen=True)
+class Entry:
+    """Who did what to which object.
 
-    Args:
-        entry: as of `append_entry_in`.
-    """
-    with database.engine.connect() as connection, connection.begin():
-        lock_chain(connection)
-        append_entry_in(connection, **entry)
-
-
-def append_entry_in(
-    connection: Connection,
-    *,
-    tenant: str,
-    actor: str,
-    action: str,
-    object_id: str | None,
-    request_id: str,
-    status: int,
-    details: Mapping[str, Any] | None = None,
-) -> None:
-    """The same in the caller's transaction, which has locked the chain, or written something else: on SQLite that is
-    the same, and on PostgreSQL the lock is taken here. It should be the last that the transaction waits for.
-
-    Args:
+    Attributes:
         status: as of HTTP: below 400 it was done, else refused or failed.
         details: what JSON can hold; no secrets and no names of people, for the audit is never deleted.
     """
-    entry: dict[str, Any] = {
-        "id": new_id("audit"),
-        "tenant": tenant,
-        "created_at": utc_now(),
-        "actor": actor,
-        "action": action,
-        "object_id": object_id,
-        "request_id": request_id,
-        "status": status,
-        "details": None if details is None else json.loads(json.dumps(details, allow_nan=False)),
-    }
-    for name, length in _LENGTHS.items():
-        entry[name] = None if entry[name] is None else entry[name][:length]
+
+    tenant: str
+    actor: str
+    action: str
+    object_id: str | None
+    request_id: str
+    status: int
+    details: Mapping[str, Any] | None = None
+
+
+def append_entry(database: Database, entry: Entry) -> None:
+    """Writes an entry at the end of the chain, now. Raises what SQLAlchemy raises."""
+    with database.engine.connect() as connection, connection.begin():
+        lock_chain(connection)
+        append_entries_in(connection, [entry])
+
+
+def append_entries_in(connection: Connection, entries: Sequence[Entry]) -> None:
+    """The same in the caller's transaction, which has locked the chain, or written something else: on SQLite that is
+    the same, and on PostgreSQL the lock is taken here. It should be the last that the transaction waits for."""
+    if not entries:
+        return
     if connection.dialect.name == "postgresql":
         lock_chain(connection)  # nothing is waited for when it is held already
     seq, previous = head(connection)
-    connection.execute(_INSERT, chained(entry, seq + 1, previous))
+    rows = []
+    for entry in entries:
+        rows.append(chained(_row(entry), seq + 1, previous))
+        seq, previous = rows[-1]["seq"], rows[-1]["sha256"]
+    connection.execute(_INSERT, rows)
 
 
 def chain_unchained(database: Database) -> int:
@@ -122,10 +115,22 @@ def chained(entry: dict[str, Any], seq: int, previous: str) -> dict[str, Any]:
     return {**placed, "sha256": entry_sha256(placed)}
 
 
+def _row(entry: Entry) -> dict[str, Any]:
+    """The entry's columns, without its place in the chain."""
+    row: dict[str, Any] = {"id": new_id("audit"), "created_at": utc_now()}
+    for column in fields(entry):
+        row[column.name] = getattr(entry, column.name)
+    for name, length in _LENGTHS.items():
+        row[name] = None if row[name] is None else row[name][:length]
+    if entry.details is not None:
+        row["details"] = json.loads(json.dumps(entry.details, allow_nan=False))
+    return row
+
+
 def entry_sha256(entry: Mapping[str, Any]) -> str:
     """Over the entry as JSON: keys sorted, no spaces, ASCII, times in UTC with microseconds."""
-    fields = {name: _portable(entry[name]) for name in CHAINED_FIELDS}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    content = {name: _portable(entry[name]) for name in CHAINED_FIELDS}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _portable(value: Any) -> Any:

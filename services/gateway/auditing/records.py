@@ -6,11 +6,9 @@ import sys
 from http import HTTPStatus
 from typing import Any, Final
 
-from sqlalchemy.orm import Session
-
 from services.common.errors import LikenessError
 from services.common.grants import Grant
-from services.gateway.auditing.chain import append_entry, append_entry_in
+from services.gateway.auditing.chain import Entry, append_entry
 from services.gateway.db import Database, Job
 
 SERVER: Final = "likeness"  # the actor of what happens when nobody asks
@@ -66,20 +64,11 @@ def record_event(
     Args:
         status: as of HTTP: below 400 it was done, else refused or failed.
     """
-    append_entry(
-        database,
-        tenant=tenant,
-        actor=actor,
-        action=action,
-        object_id=object_id,
-        request_id=request_id,
-        status=status,
-        details=details or None,
-    )
+    append_entry(database, Entry(tenant, actor, action, object_id, request_id, status, details or None))
 
 
-def record_end(session: Session, job: Job, error: LikenessError | None, sha256: str | None) -> None:
-    """That a job's output is released, or that it was refused: in the transaction that ends the job, as its last.
+def entry_of_end(job: Job, error: LikenessError | None, sha256: str | None) -> Entry | None:
+    """That a job's output is released, or that it was refused: for the transaction that ends the job, as its last.
 
     What failed for other reasons is told by the job's record; the audit is for what was let out and what was not.
 
@@ -94,17 +83,8 @@ def record_end(session: Session, job: Job, error: LikenessError | None, sha256: 
         action, status = "refuse_output", error.row.http_status
         details = {"reason": error.reason, "refused": about}
     else:
-        return
-    append_entry_in(
-        session.connection(),
-        tenant=job.tenant,
-        actor=SERVER,
-        action=action,
-        object_id=job.id,
-        request_id=job.request_id,
-        status=status,
-        details=details,
-    )
+        return None
+    return Entry(job.tenant, SERVER, action, job.id, job.request_id, status, details)
 
 
 def _is_refusal(error: LikenessError) -> bool:

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from services.gateway.db import Job
 from services.gateway.jobs import JobKind, QueueOptions, queue_job
 from services.gateway.jobs.marks import draw_marks
-from services.gateway.jobs.records import QUEUED, new_job
+from services.gateway.jobs.records import QUEUED
+from services.gateway.jobs.starting import new_job
 
 if TYPE_CHECKING:
     from services.gateway.context import Gateway

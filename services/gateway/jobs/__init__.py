@@ -16,8 +16,8 @@ from services.gateway.jobs.records import (
     end_job_in,
     fail_orphans,
     report_progress,
-    start_job,
 )
+from services.gateway.jobs.starting import start_job
 
 __all__ = [
     "JobKind",

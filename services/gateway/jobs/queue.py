@@ -16,8 +16,9 @@ from services.common.errors import LikenessError
 from services.gateway.db import Database, Job, Tenant
 from services.gateway.db.models import utc_now
 from services.gateway.jobs.marks import draw_marks
-from services.gateway.jobs.records import PLAIN, QUEUED, JobKind, QueueOptions, add_event, later, new_job
+from services.gateway.jobs.records import PLAIN, QUEUED, JobKind, QueueOptions, add_event, later
 from services.gateway.jobs.serializer import JsonSerializer
+from services.gateway.jobs.starting import new_job
 from services.gateway.settings import GatewaySettings
 
 APPLICATION: Final = "likeness"

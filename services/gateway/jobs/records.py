@@ -7,21 +7,20 @@ that of all who end a job one succeeds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, cast
 
-from sqlalchemy import ColumnElement, Table, insert, update
+from sqlalchemy import Table, bindparam, insert, or_, update
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
-from services.common.tracing import traceparent_var
-from services.gateway.auditing import record_end
+from services.gateway.auditing import Entry, append_entries_in, entry_of_end
 from services.gateway.db import Database, Job, JobEvent
 from services.gateway.db.models import utc_now
-from services.gateway.ids import new_id
 from services.gateway.jobs.job_metrics import observe_end
-from services.gateway.jobs.marks import draw_marks, note_release
+from services.gateway.jobs.marks import note_release
 from services.gateway.webhooks.outbox import enqueue_webhook
 
 JobKind = Literal["speech", "swap", "live", "batch"]
@@ -54,78 +53,17 @@ class QueueOptions:
 
 
 PLAIN: Final = QueueOptions()
-_INSERT_EVENT: Final = insert(cast(Table, JobEvent.__table__))  # the unit of work costs more than the row
-
-
-def new_job(
-    *,
-    tenant: str,
-    kind: JobKind,
-    state: JobState,
-    request_id: str,
-    consent_id: str,
-    likeness_id: str,
-    parameters: dict[str, Any],
-    **more: Any,
-) -> Job:
-    """A record that is not in the database yet."""
-    return Job(
-        id=new_id("job"),
-        tenant=tenant,
-        created_at=utc_now(),
-        kind=kind,
-        state=state,
-        request_id=request_id,
-        consent_id=consent_id,
-        likeness_id=likeness_id,
-        parameters=parameters,
-        figures={},
-        traceparent=traceparent_var.get() or None,
-        **more,
-    )
-
-
-def start_job(
-    session: Session,
-    *,
-    tenant: str,
-    kind: JobKind,
-    request_id: str,
-    consent_id: str,
-    likeness_id: str,
-    parameters: dict[str, Any],
-    target_media_id: str | None = None,
-    owner: str | None = None,
-    in_background: bool = False,
-    options: QueueOptions = PLAIN,
-) -> Job:
-    """Adds the record of work that begins now, in this process, while somebody waits for it.
-
-    Args:
-        owner: id of the process; when that vanishes, the job is failed.
-        options: of which deadline and webhook count here.
-        in_background: whether it has progress, and can be cancelled (a live swap).
-    """
-    job = new_job(
-        tenant=tenant,
-        kind=kind,
-        state=RUNNING,
-        request_id=request_id,
-        consent_id=consent_id,
-        likeness_id=likeness_id,
-        parameters=parameters,
-        target_media_id=target_media_id,
-        owner=owner,
-        started_at=utc_now(),
-        progress={"phase": "waiting"} if in_background else None,
-        deadline_at=options.deadline_at,
-        webhook_url=options.webhook_url,
-    )
-    draw_marks(session, [job])
-    session.add(job)
-    session.flush()
-    add_event(session, job.id, "state", {"status": RUNNING})
-    return job
+# Made once, and without the unit of work: both cost more than the rows.
+_JOBS: Final = cast(Table, Job.__table__)
+_INSERT_EVENT: Final = insert(cast(Table, JobEvent.__table__))
+_UNENDED: Final = or_(*(_JOBS.c.state == state for state in UNFINISHED))
+_OF_END: Final = (
+    "id", "tenant", "kind", "state", "request_id", "consent_id", "media_id", "figures", "mark", "webhook_url",
+)  # fmt: skip
+_END: Final = (
+    update(_JOBS).where(_JOBS.c.id == bindparam("ending_job"), _UNENDED).returning(*(_JOBS.c[name] for name in _OF_END))
+)
+_END_OF_WORKFLOW: Final = _END.where(_JOBS.c.workflow_id == bindparam("ending_workflow"))
 
 
 def begin_job(session: Session, job_id: str, *, workflow_id: str | None, owner: str) -> bool:
@@ -153,15 +91,19 @@ def end_job(
     media_id: str | None = None,
     target_media_id: str | None = None,
     sha256: str | None = None,
+    entries: Sequence[Entry] = (),
 ) -> bool:
     """Writes how a job ended. One that has ended keeps its first end; whether this was it.
 
     Args:
         sha256: of the file that is released.
+        entries: of the audit, for what is true when this is its end.
     """
     targets = {"media_id": media_id, "target_media_id": target_media_id}
     with database.session() as session:
-        return end_job_in(session, job_id, state, figures=figures, error=error, sha256=sha256, **targets)
+        return end_job_in(
+            session, job_id, state, figures=figures, error=error, sha256=sha256, entries=entries, **targets
+        )
 
 
 def end_job_in(
@@ -173,6 +115,7 @@ def end_job_in(
     error: LikenessError | None = None,
     workflow_id: str | None = None,
     sha256: str | None = None,
+    entries: Sequence[Entry] = (),
     **values: Any,
 ) -> bool:
     """The same in the caller's transaction, to be committed together with what it says.
@@ -184,31 +127,38 @@ def end_job_in(
         sha256: of the file that is released.
         values: further columns of the record.
     """
-    conditions: list[ColumnElement[bool]] = [Job.id == job_id, Job.state.in_(UNFINISHED)]
-    if workflow_id is not None:
-        conditions.append(Job.workflow_id == workflow_id)
+    session.flush()
     values |= {"state": state, "finished_at": utc_now(), "figures": figures, "error": describe_error(error)}
-    ending = update(Job).where(*conditions).values(**values).execution_options(synchronize_session=False)
-    if not _changed(session.execute(ending)):  # the record is read anew below
+    whose = {"ending_job": job_id} if workflow_id is None else {"ending_job": job_id, "ending_workflow": workflow_id}
+    ending = _END if workflow_id is None else _END_OF_WORKFLOW
+    row = session.connection().execute(ending, whose | values).one_or_none()
+    if row is None:
         return False
+    job = Job(**row._mapping)
     add_event(session, job_id, "state", {"status": state, "error": describe_error(error)})
     if sha256 is not None:
-        note_release(session, job_id, sha256=sha256, media_id=values.get("media_id"))
-    if state != "succeeded":
-        session.execute(  # of a batch: what it has not come to is not done
+        note_release(session, job_id, sha256=sha256, media_id=job.media_id)
+    if job.kind == "batch" and state != "succeeded":
+        session.execute(  # what it has not come to is not done
             update(Job)
             .where(Job.batch_id == job_id, Job.state.in_(UNFINISHED))
             .values(state="canceled", finished_at=utc_now(), error=describe_error(error))
             .execution_options(synchronize_session=False)
         )
-    job = session.get(Job, job_id, populate_existing=True)
-    if job is not None:
-        observe_end(job)
-    if job is not None and job.webhook_url is not None:
-        enqueue_webhook(session, job)
-    if job is not None:
-        record_end(session, job, error, sha256)
+    _refresh(session, job_id)
+    observe_end(job)
+    if job.webhook_url is not None:
+        enqueue_webhook(session, session.get_one(Job, job_id))
+    end = entry_of_end(job, error, sha256)
+    append_entries_in(session.connection(), entries if end is None else [end, *entries])
     return True
+
+
+def _refresh(session: Session, job_id: str) -> None:
+    """Has the session see what was written past it, where it knows the job already."""
+    known = session.identity_map.get(session.identity_key(Job, job_id))
+    if known is not None:
+        session.refresh(known)
 
 
 def describe_error(error: LikenessError | None) -> dict[str, Any] | None:

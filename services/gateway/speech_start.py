@@ -1,0 +1,122 @@
+"""How a sentence begins: voice and consent, the stages, the job's record, in this order."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from sqlalchemy import Table, bindparam, select
+
+from services.common.errors import LikenessError
+from services.gateway.context import Gateway
+from services.gateway.db import Consent, Voice, find_named
+from services.gateway.figures import SpeechFigures
+from services.gateway.jobs import QueueOptions, end_job_in
+from services.gateway.jobs.marks import NumberTakenError, claim_number, draw_number
+from services.gateway.jobs.records import PLAIN
+from services.gateway.jobs.starting import add_running, running_job
+from services.gateway.profiles import load_profile, speech_grant, voice_similarity
+from services.gateway.protected.refusal import require_usable
+from services.gateway.speech import Speech, SpeechOrder
+from services.gateway.stages import Call, until
+
+_ATTEMPTS: Final = 3
+_VOICES, _CONSENTS = cast(Table, Voice.__table__), cast(Table, Consent.__table__)
+_STILL_USABLE: Final = select(_VOICES.c.id).where(
+    _VOICES.c.id == bindparam("wanted_voice"),
+    _VOICES.c.consent_id == _CONSENTS.c.id,
+    _CONSENTS.c.id == bindparam("wanted_consent"),
+    _CONSENTS.c.revoked_at.is_(None),
+)
+
+
+class _ChangedError(Exception):
+    """Since it was found to be usable, the voice was deleted, or its consent revoked."""
+
+
+def begin_speech(
+    gateway: Gateway,
+    order: SpeechOrder,
+    *,
+    tenant: str,
+    request_id: str,
+    started_at: float,
+    options: QueueOptions = PLAIN,
+) -> Speech:
+    """Checks voice and consent, sets the stages to work, and opens the job record meanwhile.
+
+    Once the record is there, voice and consent are looked at again: in the same transaction, so that whoever deletes
+    or revokes them from then on meets it. Without the record nothing is released, and the stages are stopped.
+
+    Args:
+        started_at: when the request arrived, on the monotonic clock.
+
+    Raises:
+        LikenessError: NOT_FOUND, CONSENT_REQUIRED, CONSENT_NOT_LIVE.
+    """
+    for _ in range(_ATTEMPTS):
+        speech = _begin(gateway, order, tenant, request_id, started_at, options)
+        try:
+            if _is_opened(gateway, speech):
+                return speech
+        except BaseException:
+            speech.abandon()
+            raise
+        speech.abandon()
+    detail = "The voice, its consent or the number of its mark changed each time the speech began. Ask again."
+    raise LikenessError("INTERNAL", detail)
+
+
+def _begin(
+    gateway: Gateway, order: SpeechOrder, tenant: str, request_id: str, started_at: float, options: QueueOptions
+) -> Speech:
+    """What is allowed to begin, begun; its job has no record yet, but where the stages cannot even be asked."""
+    utterance = order.utterance
+    parameters = {name: value for name, value in vars(utterance).items() if name != "text"}
+    parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
+    with gateway.database.session() as session:
+        voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
+        consent = require_usable(gateway, session, voice, language=utterance.language, field="voice")
+        profile = load_profile(voice)
+    job = running_job(
+        tenant=tenant,
+        kind="speech",
+        request_id=request_id,
+        consent_id=consent.id,
+        likeness_id=voice.id,
+        parameters=parameters,
+        owner=gateway.process_id,
+        options=options,
+    )
+    job.mark = draw_number()
+    expires_at = until(started_at + gateway.settings.speech_deadline_s, options.deadline_at)
+    try:
+        return Speech(
+            gateway=gateway,
+            call=Call(request_id, expires_at, grant=speech_grant(voice, profile, job.mark, utterance.language)),
+            tenant=tenant,
+            job=job,
+            order=order,
+            profile=profile,
+            voice_similarity=voice_similarity(voice),
+            started_at=started_at,
+        )
+    except LikenessError as error:
+        with gateway.database.session() as session:
+            add_running(session, job)
+            end_job_in(session, job.id, "failed", figures=SpeechFigures().to_json(), error=error)
+        raise
+
+
+def _is_opened(gateway: Gateway, speech: Speech) -> bool:
+    """Whether the job has its record now, with a number of its own, and voice and consent are what they were."""
+    job = speech.job
+    try:
+        with gateway.database.session() as session:
+            claim_number(session, job)
+            add_running(session, job)
+            wanted = {"wanted_voice": job.likeness_id, "wanted_consent": job.consent_id}
+            if session.connection().execute(_STILL_USABLE, wanted).first() is None:
+                raise _ChangedError
+    except (_ChangedError, NumberTakenError):
+        return False
+    return True
