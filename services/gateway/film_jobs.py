@@ -142,7 +142,6 @@ def run_film_job(execution: Execution, job: Job) -> None:
         publish = partial(publish_result, execution, joined["stored"], purpose="swap", figures=joined["figures"])
         published = run_step(execution, "publish", publish)
     if published:
-        execution.insist(partial(forget_references, gateway, task.tenant, task.assignments), what="clear")
         observe_film("succeeded", joined["figures"])
 
 

@@ -82,7 +82,6 @@ def run_picture_job(execution: Execution, job: Job) -> None:
     swapped = run_step(execution, "swap", partial(swap_to_store, execution, job, assignments))
     publish = partial(publish_result, execution, swapped["stored"], purpose="swap", figures=swapped["figures"])
     run_step(execution, "publish", publish)
-    execution.insist(partial(forget_references, execution.gateway, job.tenant, assignments), what="clear")
 
 
 def swap_to_store(execution: Execution, job: Job, assignments: list[Assignment]) -> dict[str, Any]:

@@ -17,7 +17,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.common.errors import LikenessError
+from services.gateway import film_jobs
 from services.gateway.app import create_app
+from services.gateway.db import Job
+from services.gateway.jobs import end_job_in
+from services.gateway.jobs.watching import LOOK_S
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fake_faces import animated_webp, film, luma_of, portrait
 from tests.contract.gateway_fakes import FakeStages
@@ -93,12 +97,12 @@ def send(client: FlaskClient, target: bytes | None = None, **fields: Any) -> Any
     return client.post("/v1/swaps", data=data)
 
 
-def ended(client: FlaskClient, swap_id: str, timeout_s: float = 30.0) -> dict[str, Any]:
+def ended(client: FlaskClient, swap_id: str) -> dict[str, Any]:
     def look() -> Any:
         swap = client.get(f"/v1/swaps/{swap_id}").get_json()
         return swap if swap["status"] not in ("queued", "processing") else None
 
-    return wait_for(look, timeout_s)  # type: ignore[no-any-return]
+    return wait_for(look)  # type: ignore[no-any-return]
 
 
 def store_keys(app: Any, prefix: str = "") -> list[str]:
@@ -225,6 +229,46 @@ def test_several_people_at_once(client: FlaskClient, stages: FakeStages, app: An
     assert len(job["parameters"]["assignments"][2]["consents"]) == 2
     reference_media = job["parameters"]["assignments"][1]["reference_media"]
     wait_for(lambda: client.get(f"/v1/media/{reference_media}").status_code == 404)  # references are forgotten
+
+
+def with_reference(client: FlaskClient) -> tuple[str, str]:
+    """A queued film with a reference picture: the job, and that picture's media."""
+    new_face(client, "Ada")
+    reference = (io.BytesIO(portrait(99)), "who.png")
+    swap = send(client, film(0.5), face="Ada", selection="reference", reference=reference).get_json()
+    job = client.get(f"/v1/jobs/{swap['id']}").get_json()
+    return job["id"], job["parameters"]["assignments"][0]["reference_media"]
+
+
+def test_references_are_forgotten_though_the_watch_has_seen_the_end_of_the_job(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches a job stops its work once it has ended; that it is published does not end its clearing up."""
+    publish = film_jobs.publish_result
+
+    def publish_and_be_slow(*arguments: Any, **options: Any) -> bool:
+        published = publish(*arguments, **options)
+        time.sleep(3 * LOOK_S)
+        return published
+
+    monkeypatch.setattr(film_jobs, "publish_result", publish_and_be_slow)
+    job_id, reference = with_reference(client)
+    assert ended(client, job_id)["status"] == "succeeded"
+    wait_for(lambda: client.get(f"/v1/media/{reference}").status_code == 404)
+
+
+def test_references_of_a_job_whose_worker_was_killed_after_its_end_are_forgotten(stages: FakeStages) -> None:
+    values = make_settings(stages)
+    app = create_app(values)
+    client = app.test_client()
+    job_id, reference = with_reference(client)
+    with app.extensions["likeness"].database.session() as session:
+        workflow_id = session.get_one(Job, job_id).workflow_id
+        assert end_job_in(session, job_id, "succeeded", figures={}, workflow_id=workflow_id)
+    assert client.get(f"/v1/media/{reference}").status_code == 200
+    with worker_inside(values):
+        wait_for(lambda: client.get(f"/v1/media/{reference}").status_code == 404)
+    app.extensions["likeness"].close()
 
 
 def test_all_pictures_of_a_face_are_sources(client: FlaskClient, stages: FakeStages) -> None:
@@ -480,8 +524,6 @@ def test_what_is_not_in_the_background_cannot_be_cancelled(client: FlaskClient, 
     assert swap["progress"] is None
     assert client.post(f"/v1/swaps/{swap['id']}/cancel").get_json()["status"] == "succeeded"
     from sqlalchemy import update
-
-    from services.gateway.db import Job
 
     with app.extensions["likeness"].database.session() as session:
         session.execute(update(Job).values(state="processing"))

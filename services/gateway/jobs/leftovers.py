@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +20,8 @@ _log: Final = logging.getLogger(__name__)
 
 
 def clear_after(execution: Execution) -> str:
-    """After the end of a job: deletes what it made on the way, unless a retry may use it. The job's state.
+    """After the end of a job: deletes what it made on the way, unless a retry may use it, and once it has succeeded the
+    reference pictures that came with it. The job's state.
 
     A failure to delete is left to the sweeper.
     """
@@ -34,7 +36,17 @@ def clear_after(execution: Execution) -> str:
         return "deleted"
     if job.state == "succeeded" or not may_be_used_again(job):
         forget_quietly(execution.gateway, job.tenant, job.id)
+    if job.state == "succeeded":
+        try:
+            execution.insist_on_end(partial(forget_references, execution.gateway, job.tenant, assignments_of(job)))
+        except LikenessError as error:
+            _log.warning("reference pictures of %s are not deleted: %s", job.id, error)
     return job.state
+
+
+def assignments_of(job: Job) -> list[Assignment]:
+    """Of a swap; of other jobs none."""
+    return [Assignment.from_json(item) for item in job.parameters.get("assignments", ())]
 
 
 def may_be_used_again(job: Job) -> bool:
@@ -53,8 +65,7 @@ def give_up_retry(gateway: Gateway, job: Job) -> None:
     """Deletes all that was kept for a retry of the job, its upload and reference pictures too; it can be retried no
     more. To be called again, without harm, when it failed in between."""
     forget_work(gateway, job.tenant, job.id)
-    assignments = [Assignment.from_json(item) for item in job.parameters.get("assignments", ())]
-    forget_references(gateway, job.tenant, assignments)
+    forget_references(gateway, job.tenant, assignments_of(job))
     with gateway.database.session() as session:
         record = session.get(Job, job.id)
         if record is None:

@@ -48,8 +48,8 @@ def do_job(job_id: str, workflow_id: str) -> str:
         expires_at=time.monotonic() + 365 * 86400,
     )
     job = first.insist(lambda: _begin(first), what="begin")
-    if job is None:
-        return "ended"
+    if job is None:  # it has ended, maybe by a worker that was killed before it had cleared up
+        return clear_after(first)
     request_id_var.set(job.request_id)
     execution = Execution(
         gateway=worker.gateway,
