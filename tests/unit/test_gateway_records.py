@@ -16,7 +16,9 @@ from services.common.errors import LikenessError
 from services.gateway.db import Consent, Database, Job, find, get_page
 from services.gateway.ids import new_id
 from services.gateway.jobs import end_job, fail_orphans, start_job
+from services.gateway.jobs.processes import Presence
 from services.gateway.settings import GatewaySettings
+from tests.contract.gateway_fakes import wait_for
 
 
 @pytest.fixture
@@ -60,6 +62,23 @@ def test_preparing_twice_changes_nothing(database: Database) -> None:
     job_id = add_job(database)
     database.migrate()
     assert read_job(database, job_id).state == "processing"
+
+
+def test_what_is_committed_reaches_the_database_file_although_nobody_asks(tmp_path: Path, database: Database) -> None:
+    """The log is written back by the thread that says that the process lives, also while somebody is writing."""
+    file = tmp_path / "deep" / "likeness.db"
+    job_id = add_job(database)
+    assert job_id.encode() not in file.read_bytes(), "it is in the log alone, or else this shows nothing"
+    presence = Presence(database, GatewaySettings(data_dir=tmp_path, process_beat_s=0.1), "gateway", "gateway_1")
+    presence.start()
+    try:
+        wait_for(lambda: job_id.encode() in file.read_bytes())
+        with database.session() as session:
+            session.add(Consent(id="cons_1", subject="voice", who="x", kind="y", uses=[], evidence=""))
+            session.flush()
+            database.checkpoint()
+    finally:
+        presence.stop()
 
 
 def test_failed_session_is_undone(database: Database) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 SQLITE_BUSY_MS: Final = 10_000
+WAL_LIMIT_PAGES: Final = 8192  # 32 MiB: from there on who commits writes the log back, and waits for the disk
 _BUSY_PAUSE_S: Final = 0.01
 _PRIMARY_CODE: Final = 0xFF  # of SQLite's result codes: the rest says more exactly why
 _FIRST_REVISION: Final = "0001"
@@ -87,6 +88,15 @@ class Database:
         with self.engine.connect() as connection:
             connection.execute(select(1))
 
+    def checkpoint(self) -> None:
+        """Writes what was committed to SQLite's log back into the database, and both to the disk, while others go on.
+
+        Processes that live for longer call it every few seconds, so that no request has to.
+        """
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -135,7 +145,7 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
     _write_ahead(cursor)
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", f"wal_autocheckpoint={WAL_LIMIT_PAGES}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -94,6 +94,7 @@ class Presence:
                     self._on_lost()
                     return
                 self._look_for_gone()
+                self._database.checkpoint()
             except SQLAlchemyError as error:
                 self._failed_at = time.monotonic()
                 _log.warning("the database does not answer: %s", error)

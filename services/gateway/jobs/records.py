@@ -138,8 +138,8 @@ def end_job_in(
     add_event(session, job_id, "state", {"status": state, "error": describe_error(error)})
     if sha256 is not None:
         note_release(session, job_id, sha256=sha256, media_id=job.media_id)
-    if job.kind == "batch" and state != "succeeded":
-        session.execute(  # what it has not come to is not done
+    if state != "succeeded":
+        session.execute(  # of a batch: what it has not come to is not done
             update(Job)
             .where(Job.batch_id == job_id, Job.state.in_(UNFINISHED))
             .values(state="canceled", finished_at=utc_now(), error=describe_error(error))
