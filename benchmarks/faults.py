@@ -206,17 +206,16 @@ def run(database: str, scale: Scale, *, films: bool = True, batch: bool = True, 
     cluster, folder = open_cluster(database, **settings)
     began_at = time.monotonic()
     with folder, cluster:
-        supervisor = Supervisor(cluster, scale.killed_worker_s)
         matrix = Matrix(cluster, scale, say)
-        matrix.furnish()
-        say(f"the cluster is up after {time.monotonic() - began_at:.0f} s")
-        if films:
-            for kind in scale.film_kinds:
-                matrix.strike_films(kind)
-        if batch:
-            matrix.strike_batch()
-        lost, duplicated, wrong = examine(cluster, matrix.tally.acknowledged)
-        supervisor.stop()
+        with Supervisor(cluster, scale.killed_worker_s):
+            matrix.furnish()
+            say(f"the cluster is up after {time.monotonic() - began_at:.0f} s")
+            if films:
+                for kind in scale.film_kinds:
+                    matrix.strike_films(kind)
+            if batch:
+                matrix.strike_batch()
+            lost, duplicated, wrong = examine(cluster, matrix.tally.acknowledged)
         for line in wrong:
             say(line)
         if wrong:

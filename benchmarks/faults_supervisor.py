@@ -9,7 +9,7 @@ from benchmarks.faults_cluster import WORKERS, Cluster
 
 
 class Supervisor:
-    """Starts killed processes again after a second, workers after `killed_worker_s`."""
+    """Starts killed processes again after a second, workers after `killed_worker_s`, during a `with` block."""
 
     def __init__(self, cluster: Cluster, killed_worker_s: float) -> None:
         self._cluster = cluster
@@ -17,9 +17,11 @@ class Supervisor:
         self._dead_since: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
 

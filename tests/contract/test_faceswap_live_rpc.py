@@ -142,9 +142,9 @@ def test_a_frame_whose_deadline_passed_before_its_turn_is_dropped(stub: Any, set
     stream = Stream(stub, setup)
     stream.send(1, frames[0], deadline_ms=60_000)
     assert stream.answer().outcome == SWAPPED
-    blocker = encode_picture(np.full((1600, 2600, 3), 130, np.uint8), "jpeg")
+    blocker = encode_picture(np.full((1200, 1950, 3), 130, np.uint8), "jpeg")
     stream.send(2, blocker)
-    time.sleep(0.01)
+    time.sleep(0.1)  # it is being worked on
     stream.send(3, frames[0], deadline_ms=1)
     answers = stream.end()
     assert [answer.id for answer in answers] == [2, 3]

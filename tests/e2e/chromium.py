@@ -14,6 +14,8 @@ from typing import Any
 
 import simple_websocket
 
+from tests.waiting import PATIENCE_S
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -57,7 +59,7 @@ class Browser:
         import httpx
 
         port_file = folder / "DevToolsActivePort"
-        give_up_at = time.monotonic() + 60
+        give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             if port_file.exists() and port_file.read_text().strip():
                 port = port_file.read_text().split()[0]
@@ -72,7 +74,7 @@ class Browser:
         number = next(self._numbers)
         self._ws.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = self._ws.receive(timeout=60)
+            message = self._ws.receive(timeout=PATIENCE_S)
             assert message is not None, f"no answer to {method}"
             answer = json.loads(message)
             if answer.get("id") == number:
@@ -97,7 +99,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, script: str, timeout_s: float = 60.0) -> Any:
+    def until(self, script: str, timeout_s: float = PATIENCE_S) -> Any:
         """The first true value of an expression."""
         give_up_at = time.monotonic() + timeout_s
         while time.monotonic() < give_up_at:
@@ -121,8 +123,8 @@ class Browser:
     def close(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=30)
         self._log.close()
