@@ -158,7 +158,7 @@ def _in_image(program: str, folder: Path, *arguments: str) -> subprocess.Complet
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "HOME": str(folder)}
     environment["LIKENESS_DATA_DIR"] = str(folder / "data")
     command = [sys.executable, "-P", str(script), json.dumps(barred), *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -62,7 +62,7 @@ QUERIES = {rule["alert"]: rule["expr"] for rule in alert_rules()} | dashboard_qu
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310
+    with urllib.request.urlopen(url, timeout=120) as response:  # noqa: S310
         return str(response.read().decode())
 
 
@@ -104,7 +104,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str
         gateway.close()
         stages.close()
         face.terminate()
-        face.wait(timeout=30)
+        face.wait(timeout=120)
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -214,7 +214,7 @@ def _start_beyond_loopback(tmp_path: Path, **settings: str) -> subprocess.Comple
     environment |= {"LIKENESS_HOST": "0.0.0.0", "LIKENESS_HTTP_PORT": "0", "LIKENESS_DATA_DIR": str(tmp_path)}
     environment |= {"LIKENESS_DATABASE_URL": database_url(tmp_path)} | settings
     command = [sys.executable, "-m", "services.gateway"]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, timeout=120)
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, timeout=300)
 
 
 def test_listening_beyond_loopback_needs_a_key(tmp_path: Path) -> None:

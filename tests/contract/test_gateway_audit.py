@@ -277,7 +277,7 @@ def test_the_command_reads_a_database_by_itself(tmp_path: Path) -> None:
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=300,
             )
             return done.returncode, json.loads(done.stdout)
 

@@ -309,7 +309,12 @@ def test_neither_gateway_nor_worker_starts_with_a_broken_policy(tmp_path: Path) 
     }
     for program in ("services.gateway", "services.gateway.worker"):
         done = subprocess.run(
-            [sys.executable, "-m", program], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", program],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 2
         (line,) = [line for line in done.stderr.splitlines() if "policy" in line]

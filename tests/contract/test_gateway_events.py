@@ -173,10 +173,15 @@ def test_more_events_than_are_read_at_once(
 def test_quiet_streams_have_heartbeats(client: FlaskClient, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "HEARTBEAT_S", 0.05)
     job_id = queued(gateway)
-    threading.Timer(0.3, lambda: end(gateway, job_id)).start()
-    text = client.get(f"/v1/jobs/{job_id}/events").text
-    assert text.count(": still here\n\n") >= 2
-    assert text.startswith("retry: 1000\n\n")
+    text, ended = "", False
+    with client.get(f"/v1/jobs/{job_id}/events") as stream:
+        for piece in stream.response:  # as it comes
+            text += piece.decode()
+            if not ended and text.count(": still here\n\n") == 2:
+                ended = True
+                end(gateway, job_id)
+    assert ended and text.startswith("retry: 1000\n\n")
+    assert text.rstrip().splitlines()[-1].startswith("data: ")
 
 
 def test_only_some_may_watch_and_each_place_is_given_back(client: FlaskClient, gateway: Gateway) -> None:

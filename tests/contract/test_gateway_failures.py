@@ -153,8 +153,8 @@ def test_several_workers_share_their_metrics_and_finish_what_runs(tmp_path: Path
             files={"file": ("a.wav", encode_audio(sine(200.0, 2.0), "wav"))},
         )
         assert enrolled.status_code == 201, enrolled.text
-        for _ in range(10):
-            with httpx.Client(base_url=gateway.url) as client:  # a connection each, so that both workers get some
+        for _ in range(10):  # a connection each, so that both workers get some
+            with httpx.Client(base_url=gateway.url, timeout=PATIENCE_S) as client:
                 assert client.get("/v1/audio/voices").status_code == 200
         counts = {_count_lists(gateway) for _ in range(5)}
         assert counts == {10.0}
@@ -168,14 +168,14 @@ def test_several_workers_share_their_metrics_and_finish_what_runs(tmp_path: Path
             threading.Timer(0.5, stages.doings.go_on.set).start()
             received += b"".join(pieces)
         assert len(received) > 44
-        assert gateway.process.wait(timeout=40) == 0
+        assert gateway.process.wait(timeout=120) == 0
     finally:
         gateway.close()
         stages.close()
 
 
 def _count_lists(gateway: GatewayProcess) -> float:
-    with httpx.Client(base_url=gateway.url) as client:
+    with httpx.Client(base_url=gateway.url, timeout=PATIENCE_S) as client:
         text = client.get("/metrics").text
     name = 'likeness_http_requests_total{method="GET",route="/v1/audio/voices",status="200"}'
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))

@@ -145,7 +145,7 @@ def test_a_signed_url_needs_no_key(client: FlaskClient, gateway: Gateway) -> Non
         client.delete(f"/v1/media/{media.id}")
         assert client.get(f"{url.path}?{url.query}").status_code == 404
     else:
-        got_s3 = httpx.get(answer["url"], headers={"Range": "bytes=0-3"}, trust_env=False)
+        got_s3 = httpx.get(answer["url"], headers={"Range": "bytes=0-3"}, trust_env=False, timeout=60)
         assert (got_s3.status_code, got_s3.content) == (206, b"RIFF")
         assert got_s3.headers["content-type"] == "audio/wav"
         assert media.file_name in got_s3.headers["content-disposition"]

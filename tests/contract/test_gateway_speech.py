@@ -302,7 +302,7 @@ def test_listener_who_leaves_cancels_the_stages(stack: Stack) -> None:
     stack.stages.doings.cancelled.clear()
     body = {"input": f"{LONG} {HOLD_WORD} {LONG}", "voice": "Ada", "response_format": "wav"}
     with (
-        httpx.Client(base_url=stack.gateway.url, timeout=30) as leaving,
+        httpx.Client(base_url=stack.gateway.url, timeout=120) as leaving,
         leaving.stream("POST", "/v1/audio/speech", json=body) as response,
     ):
         next(response.iter_raw())

@@ -167,7 +167,7 @@ def test_files_from_the_command_line(
     assert told("media", "get", media) == "Bïld.png"
     assert (tmp_path / "Bïld.png").read_bytes() == portrait(77)
     assert told("media", "get", media, "--out", "sub/other.png") == "sub/other.png"
-    assert httpx.get(told("media", "url", media), trust_env=False).content == portrait(77)
+    assert httpx.get(told("media", "url", media), trust_env=False, timeout=60).content == portrait(77)
     assert told("media", "delete", media) == f"{media}: deleted"
     assert run(["media", "get", media, "--url", gateway_url]) == 1
 

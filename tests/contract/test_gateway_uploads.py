@@ -70,7 +70,7 @@ def put(client: FlaskClient, url: str, data: bytes) -> int:
     parts = urlsplit(url)
     if parts.path.startswith("/v1/"):
         return client.put(f"{parts.path}?{parts.query}", data=data).status_code
-    return httpx.put(url, content=data, trust_env=False).status_code
+    return httpx.put(url, content=data, trust_env=False, timeout=60).status_code
 
 
 def send(client: FlaskClient, upload: dict[str, Any], data: bytes, *numbers: int) -> None:
@@ -397,7 +397,7 @@ def test_an_uploaded_film_is_swapped_given_out_and_expires(tmp_path: Path) -> No
         )
         assert client.get(f"/v1/media/{done['media']}/info").get_json()["job"] == swap["id"]
         url = client.post(f"/v1/media/{done['media']}/url").get_json()["url"]
-        got = httpx.get(url, trust_env=False)
+        got = httpx.get(url, trust_env=False, timeout=60)
         assert (got.status_code, got.headers["content-type"]) == (200, "video/mp4")
         assert got.content == client.get(f"/v1/media/{done['media']}").data
         with gateway.database.session() as session:

@@ -334,7 +334,7 @@ def test_the_command_tells_it_in_words_and_by_its_exit_code(tmp_path: Path) -> N
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 3 and "proves nothing" in done.stdout, done.stderr
     finally:

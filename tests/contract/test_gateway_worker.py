@@ -366,7 +366,7 @@ def test_another_worker_takes_over(app: Any, client: FlaskClient, stages: FakeSt
         with app.extensions["likeness"].database.session() as session:
             made = select(func.count()).select_from(Media).where(Media.job_id == job_id)
             assert session.scalar(made) == 1
-        metrics = httpx.get(second.metrics_url).text
+        metrics = httpx.get(second.metrics_url, timeout=PATIENCE_S).text
         assert 'likeness_jobs{kind="speech",state="processing"}' not in metrics
         assert "likeness_job_queue_depth 0.0" in metrics
         if how is not signal.SIGTERM:

@@ -73,7 +73,7 @@ def say(stub: Any, token: str | None, embedding: Any = ADA) -> int:
     request = synthesizer_pb2.SynthesizeMelRequest(text="hello", speaker=profile_to_wire(profile))
     metadata = () if token is None else ((METADATA_KEY, token),)
     try:
-        return sum(answer.frames.frame_count for answer in stub.SynthesizeMel(request, metadata=metadata, timeout=20.0))
+        return sum(answer.frames.frame_count for answer in stub.SynthesizeMel(request, metadata=metadata, timeout=120))
     except grpc.RpcError as error:
         raise from_rpc(error) from error
 

@@ -302,12 +302,12 @@ def test_presigned_urls_work_without_credentials(store: ObjectStore) -> None:
     upload = store.parts.begin("uploads/u5", "video/mp4")
     url = store.parts.presigned_put("uploads/u5", upload, 1, 60)
     assert url is not None
-    sent = httpx.put(url, content=b"film", trust_env=False)
+    sent = httpx.put(url, content=b"film", trust_env=False, timeout=60)
     assert (sent.status_code, bool(sent.headers["etag"])) == (200, True)
     store.parts.complete("uploads/u5", upload, store.parts.list("uploads/u5", upload))
     url = store.presigned_get("uploads/u5", 60, content_type="audio/wav", disposition='attachment; filename="a.wav"')
     assert url is not None
-    got = httpx.get(url, headers={"Range": "bytes=1-2"}, trust_env=False)
+    got = httpx.get(url, headers={"Range": "bytes=1-2"}, trust_env=False, timeout=60)
     assert (got.status_code, got.content) == (206, b"il")
     assert got.headers["content-type"] == "audio/wav"
     assert got.headers["content-disposition"] == 'attachment; filename="a.wav"'

@@ -93,7 +93,7 @@ def face_stage(start_stage: Any, tmp_path: Path, authority: Authority) -> Start:
 
 
 def detect(channel: grpc.Channel) -> int:
-    return int(face_stub(channel).DetectFaces(faceswap_pb2.DetectFacesRequest(), timeout=20.0).width_px)
+    return int(face_stub(channel).DetectFaces(faceswap_pb2.DetectFacesRequest(), timeout=120).width_px)
 
 
 def asked(target: str, tmp_path: Path, files: dict[str, bytes] | None) -> int:

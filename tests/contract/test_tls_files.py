@@ -78,7 +78,7 @@ def test_a_program_without_its_files_does_not_start(program: str, tmp_path: Path
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert ended.returncode == (1 if program == "services.encoder" else 2)
     line = (ended.stdout + ended.stderr).strip().splitlines()[-1]
