@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
@@ -19,10 +19,11 @@ State = Literal["live", "revoked", "expired"]
 
 USE_OF_SUBJECT: Final[dict[Subject, Use]] = {"voice": "speech", "face": "swap"}
 
-_OF_SUBJECT: Final = select(Consent).where(  # made once: building a statement takes as long as running it
-    Consent.tenant == bindparam("wanted_tenant"),
-    Consent.id == bindparam("wanted_id"),
-    Consent.subject == bindparam("wanted_subject"),
+_TABLE: Final = cast(Table, Consent.__table__)
+_OF_SUBJECT: Final = select(_TABLE).where(  # made once: building a statement takes as long as running it
+    _TABLE.c.tenant == bindparam("wanted_tenant"),
+    _TABLE.c.id == bindparam("wanted_id"),
+    _TABLE.c.subject == bindparam("wanted_subject"),
 )
 
 
@@ -47,7 +48,7 @@ def require_live_consent(
     """The consent, when it allows this use of this kind of likeness now, and the installation's policy does so, too.
 
     Called when a likeness is enrolled and again each time it is used. The session carries the policy, so that nobody
-    who asks can forget it.
+    who asks can forget it. What is returned is a copy: changing it changes no record.
 
     Args:
         language: BCP 47 tag of what is to be spoken; regions of one language are not told apart.
@@ -64,9 +65,10 @@ def require_live_consent(
             field=field,
         )
     wanted = {"wanted_tenant": tenant, "wanted_id": consent_id, "wanted_subject": subject}
-    consent: Consent | None = session.scalar(_OF_SUBJECT, wanted)
-    if consent is None:
+    row = session.connection().execute(_OF_SUBJECT, wanted).one_or_none()
+    if row is None:
         raise LikenessError("CONSENT_REQUIRED", f"There is no {subject} consent {consent_id!r}.", field=field)
+    consent = Consent(**row._mapping)
     if use not in consent.uses:
         raise LikenessError(
             "CONSENT_REQUIRED",

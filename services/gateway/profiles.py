@@ -21,14 +21,18 @@ def profile_record(profile: SpeakerProfile) -> dict[str, Any]:
 
 def load_profile(voice: Voice) -> SpeakerProfile:
     """A voice's profile never changes: the last few are kept, as reading one takes a millisecond."""
-    key = (voice.id, voice.created_at)
-    profile = _loaded.get(key)
+    profile = loaded_profile(voice)
     if profile is None:
         profile = SpeakerProfile.from_json(json.dumps(voice.profile))
         if len(_loaded) >= MAX_LOADED:
             _loaded.clear()
-        _loaded[key] = profile
+        _loaded[voice.id, voice.created_at] = profile
     return profile
+
+
+def loaded_profile(voice: Voice) -> SpeakerProfile | None:
+    """The profile where it has been kept, so that nobody needs to read it from the database."""
+    return _loaded.get((voice.id, voice.created_at))
 
 
 def speech_grant(voice: Voice, profile: SpeakerProfile, mark: int | None, language: str) -> Grant:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final, cast
 
 from sqlalchemy import Table, bindparam, select
+from sqlalchemy.orm import Session
 
 from services.common.errors import LikenessError
+from services.common.profile import SpeakerProfile
 from services.gateway.context import Gateway
 from services.gateway.db import Consent, Voice, find_named
 from services.gateway.figures import SpeechFigures
@@ -14,13 +16,17 @@ from services.gateway.jobs import QueueOptions, end_job_in
 from services.gateway.jobs.marks import NumberTakenError, claim_number, draw_number
 from services.gateway.jobs.records import PLAIN
 from services.gateway.jobs.starting import add_running, running_job
-from services.gateway.profiles import load_profile, speech_grant, voice_similarity
+from services.gateway.profiles import load_profile, loaded_profile, speech_grant, voice_similarity
 from services.gateway.protected.refusal import require_usable
 from services.gateway.speech import Speech, SpeechOrder
 from services.gateway.stages import Call, until
 
 _ATTEMPTS: Final = 3
 _VOICES, _CONSENTS = cast(Table, Voice.__table__), cast(Table, Consent.__table__)
+_SHORT: Final = ("id", "tenant", "created_at", "consent_id", "calibration")
+_SHORT_VOICE: Final = select(*(_VOICES.c[name] for name in _SHORT)).where(
+    _VOICES.c.tenant == bindparam("wanted_tenant"), _VOICES.c.id == bindparam("wanted_id")
+)
 _STILL_USABLE: Final = select(_VOICES.c.id).where(
     _VOICES.c.id == bindparam("wanted_voice"),
     _VOICES.c.consent_id == _CONSENTS.c.id,
@@ -74,9 +80,8 @@ def _begin(
     parameters = {name: value for name, value in vars(utterance).items() if name != "text"}
     parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
     with gateway.database.session() as session:
-        voice = find_named(session, Voice, tenant, order.voice, what="voice", field="voice")
-        consent = require_usable(gateway, session, voice, language=utterance.language, field="voice")
-        profile = load_profile(voice)
+        voice, profile = _find_voice(session, tenant, order.voice)
+        consent = require_usable(gateway, session, voice, language=utterance.language, field="voice", profile=profile)
     job = running_job(
         tenant=tenant,
         kind="speech",
@@ -105,6 +110,22 @@ def _begin(
             add_running(session, job)
             end_job_in(session, job.id, "failed", figures=SpeechFigures().to_json(), error=error)
         raise
+
+
+def _find_voice(session: Session, tenant: str, reference: str) -> tuple[Voice, SpeakerProfile]:
+    """The voice of that id or name, and its profile, which is long, and read only where it is not at hand.
+
+    Raises LikenessError NOT_FOUND.
+    """
+    wanted = {"wanted_tenant": tenant, "wanted_id": reference}
+    row = session.connection().execute(_SHORT_VOICE, wanted).one_or_none()
+    if row is not None:
+        voice = Voice(**row._mapping)
+        profile = loaded_profile(voice)
+        if profile is not None:
+            return voice, profile
+    voice = find_named(session, Voice, tenant, reference, what="voice", field="voice")
+    return voice, load_profile(voice)
 
 
 def _is_opened(gateway: Gateway, speech: Speech) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from likeness.v1 import faceswap_pb2
 from services.common.errors import LikenessError
 from services.common.grants import Grant
+from services.common.profile import SpeakerProfile
 from services.gateway.auditing import note
 from services.gateway.consent import USE_OF_SUBJECT, Subject, require_live_consent
 from services.gateway.consents.templates import context_of, seal, unseal
@@ -58,12 +59,19 @@ def require_unprotected_faces(
 
 
 def require_usable(
-    gateway: Gateway, session: Session, likeness: Voice | Face, *, field: str, language: str | None = None
+    gateway: Gateway,
+    session: Session,
+    likeness: Voice | Face,
+    *,
+    field: str,
+    language: str | None = None,
+    profile: SpeakerProfile | None = None,
 ) -> Consent:
     """The consent of an enrolled voice or face, when that may be used now; called each time that it is.
 
     Args:
         language: that is to be spoken.
+        profile: of the voice, where it has been loaded.
 
     Raises:
         LikenessError: CONSENT_* unless the consent is live for this; PROTECTED_PERSON, also when the person was
@@ -79,19 +87,13 @@ def require_usable(
         language=language,
         field=field,
     )
-    _require_unprotected(gateway, session, likeness, consent, field=field)
-    return consent
-
-
-def _require_unprotected(
-    gateway: Gateway, session: Session, likeness: Voice | Face, consent: Consent, *, field: str
-) -> None:
     if isinstance(likeness, Voice):
-        embedding = load_profile(likeness).embedding
+        embedding = (profile or load_profile(likeness)).embedding
         require_unprotected_voice(gateway, embedding, consent=consent, session=session, field=field)
     elif gateway.protected.has("face", session):
         descriptors = _descriptors_of(gateway, session, likeness)
         require_unprotected_faces(gateway, descriptors, consent=consent, session=session, field=field)
+    return consent
 
 
 def require_unprotected_picture(gateway: Gateway, tenant: str, picture: bytes, request_id: str, *, field: str) -> None:
