@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from scipy.signal import lfilter
 
@@ -30,10 +31,12 @@ LONGEST = (
     "test_openapi_gateway.py",
     "test_gateway_films.py",
 )
+# Of one process of tests with the servers that it starts.
+MEMORY_BYTES = 2_000_000_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long ones first, and the real stack's right behind the demo."""
+    """Long ones first; to these belongs what runs together."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
 
     def rank(item: pytest.Item) -> int:
@@ -44,8 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: for a third of their time tests wait for other processes."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) * 3 // 2
+    """Half as many again as there are cores, for a third of their time tests wait for other processes; as far as memory
+    goes."""
+    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
+    return max(1, min(cores * 3 // 2, psutil.virtual_memory().available // MEMORY_BYTES))
 
 
 @pytest.hookimpl(optionalhook=True)
