@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from services.faceswap.settings import FaceSwapSettings
 from tests.contract.face_stage import TIMEOUT_S, a_man, a_woman, face_stage, inline, told
 from tests.waiting import PATIENCE_S, eventually, wait_for
 
-LIMITS: dict[str, Any] = {"max_live_streams": 1, "live_idle_s": 3.0, "live_max_s": 60.0}
+LIMITS: dict[str, Any] = {"max_live_streams": 1, "live_idle_s": PATIENCE_S, "live_max_s": 3 * PATIENCE_S}
 SWAPPED = faceswap_pb2.LIVE_OUTCOME_SWAPPED
 UNCHANGED = faceswap_pb2.LIVE_OUTCOME_UNCHANGED
 DROPPED = faceswap_pb2.LIVE_OUTCOME_DROPPED
@@ -68,14 +69,24 @@ def setup_of(*sources: np.ndarray, **fields: Any) -> faceswap_pb2.SwapLiveReques
     return faceswap_pb2.SwapLiveRequest(setup=faceswap_pb2.LiveSetup(assignments=[assignment], **fields))
 
 
+def settings_of(data_dir: Path, **limits: Any) -> FaceSwapSettings:
+    return FaceSwapSettings(port=0, metrics_port=0, drain_wait_s=0.0, data_dir=data_dir, **limits)
+
+
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, StageServer]]:
-    data_dir = tmp_path_factory.mktemp("data")
-    with face_stage(FaceSwapSettings(port=0, metrics_port=0, drain_wait_s=0.0, data_dir=data_dir, **LIMITS)) as both:
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, StageServer]]:
+    with face_stage(settings_of(tmp_path_factory.mktemp("data"), **LIMITS)) as both:
         yield both
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def stage(shared_stage: tuple[Any, StageServer]) -> tuple[Any, StageServer]:
+    """With its only place free: that the stream of the test before has left, it notices a moment later."""
+    assert settled(shared_stage[1])
+    return shared_stage
+
+
+@pytest.fixture
 def stub(stage: tuple[Any, StageServer]) -> Any:
     return stage[0]
 
@@ -198,11 +209,11 @@ def test_a_second_stream_finds_no_place_until_the_first_has_left(
     assert again.end() == []
 
 
-def test_a_stream_in_which_nothing_comes_ends(stage: tuple[Any, StageServer], setup: Any) -> None:
-    stub, server = stage
-    assert Stream(stub).failure() == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "setup")
-    assert Stream(stub, setup).failure()[:2] == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-    assert settled(server)
+def test_a_stream_in_which_nothing_comes_ends(tmp_path: Path, setup: Any) -> None:
+    with face_stage(settings_of(tmp_path, live_idle_s=1.0)) as (stub, server):
+        assert Stream(stub).failure() == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "setup")
+        assert Stream(stub, setup).failure()[:2] == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+        assert settled(server)
 
 
 def test_the_caller_s_deadline_ends_a_stream(stage: tuple[Any, StageServer], setup: Any, frames: list[bytes]) -> None:
