@@ -15,6 +15,7 @@ from scipy.signal import resample_poly
 from benchmarks.flite_reference import FOLDER, read_audio
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray, acoustic_frames
 from services.vocoder.draft import DraftEngine
+from services.vocoder.engines import Engine
 
 LEAST_S: Final = 3.0
 MOST_S: Final = 12.0
@@ -28,7 +29,7 @@ Sound = tuple[FloatArray, int]  # samples, rate in Hz
 
 def own_speech(shuffled: Random) -> Iterator[FloatArray]:
     """What the draft vocoder makes of the recordings kept in the repository, in random order; LEAST_S at least."""
-    engine = DraftEngine()
+    engine = Engine(DraftEngine())
     for path in shuffled.permutation(sorted(map(str, FOLDER.glob("*.opus")))):
         recording = read_audio(Path(path))
         if recording.size >= LEAST_S * SAMPLE_RATE_HZ:

@@ -24,6 +24,7 @@ from services.encoder import SpeakerNetwork, encode_speech
 from services.synthesizer.engine import SpeechOptions, Synthesizer
 from services.synthesizer.network import Network
 from services.vocoder.draft import DraftEngine
+from services.vocoder.engines import Engine
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +66,7 @@ def read_aloud(
     """16 kHz mono samples (n,), by default in the voice of the demo's persona."""
     options = SpeechOptions(seed=seed, speed=speed, pitch_shift_semitones=pitch_shift_semitones)
     chunks = [chunk.frames for chunk in _synthesizer().synthesize(text, speaker or _persona(), options)]
-    return np.asarray(DraftEngine().synthesize(np.concatenate(chunks), seed), np.float32)
+    return np.asarray(Engine(DraftEngine()).synthesize(np.concatenate(chunks), seed), np.float32)
 
 
 def main() -> int:

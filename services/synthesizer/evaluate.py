@@ -27,6 +27,7 @@ from services.common.settings import CommonSettings
 from services.synthesizer.engine import STYLE, Synthesizer
 from services.synthesizer.network import Network
 from services.vocoder.draft import DraftEngine
+from services.vocoder.engines import Engine
 
 TEN_WORDS: Final = "The captain asked everyone to remain calm and stay seated."
 
@@ -54,7 +55,7 @@ def evaluate_voice(synthesizer: Synthesizer, speaker: SpeakerProfile, count: int
         frames, _, took_s = speak(synthesizer, sentence, speaker)
         seconds += len(frames) / FRAMES_PER_SECOND
         worked_s += took_s
-        clips.append(np.asarray(DraftEngine().synthesize(frames), np.float32))
+        clips.append(np.asarray(Engine(DraftEngine()).synthesize(frames), np.float32))
     first_ms = [1000 * speak(synthesizer, TEN_WORDS, speaker)[1] for _ in range(10)]
     return {
         "wer": word_error_rate(clips),

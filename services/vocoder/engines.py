@@ -9,8 +9,10 @@ from typing import Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.audio import FRAME_CHANNELS
 from services.common.errors import LikenessError
 from services.common.models import Registry
+from services.vocoder.correction import MelCorrection
 from services.vocoder.draft import DraftEngine
 from services.vocoder.wavenet_engine import DEFAULT_TOGETHER, WaveNetEngine
 
@@ -32,9 +34,49 @@ class VocoderStream(Protocol):
         ...
 
 
-def load_engines(
-    models_dir: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0
-) -> Mapping[str, DraftEngine | WaveNetEngine]:
+class CorrectedStream:
+    """A stream whose sound is brought to the mel of its frames."""
+
+    def __init__(self, stream: VocoderStream) -> None:
+        self._stream = stream
+        self._correction = MelCorrection()
+
+    def push(self, frames: F32) -> F32:
+        return self._correction.push(self._stream.push(frames), frames)
+
+    def finish(self) -> F32:
+        owed = self._correction.push(self._stream.finish(), np.zeros((0, FRAME_CHANNELS), np.float32))
+        return np.concatenate([owed, self._correction.finish()])
+
+
+class Engine:
+    """What is served: a way to make sound from frames, and the correction behind it."""
+
+    def __init__(self, maker: DraftEngine | WaveNetEngine) -> None:
+        self._maker = maker
+
+    @property
+    def name(self) -> str:
+        return self._maker.name
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the weights in memory."""
+        return self._maker.packed.bytes if isinstance(self._maker, WaveNetEngine) else 0
+
+    def stream(self, *, seed: int = 0, temperature: float = 0.0) -> VocoderStream:
+        """A new utterance; the temperature (0: the default) matters to the WaveNet alone."""
+        if isinstance(self._maker, WaveNetEngine):
+            return CorrectedStream(self._maker.stream(seed=seed, temperature=temperature))
+        return CorrectedStream(self._maker.stream(seed=seed))
+
+    def synthesize(self, frames: F32, seed: int = 0) -> F32:
+        """All samples of acoustic frames (n, 82) at once, shape (n * 200,), float32."""
+        stream = self.stream(seed=seed)
+        return np.concatenate([stream.push(frames), stream.finish()])
+
+
+def load_engines(models_dir: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0) -> Mapping[str, Engine]:
     """The engines by name: the draft, and the WaveNet where the manifest names its weights.
 
     `together` and `threads` are those of `stepping.Stepper`; 0 threads: one per core.
@@ -43,20 +85,14 @@ def load_engines(
         LikenessError: MODEL_INVALID when the manifest names weights that are missing or changed.
     """
     registry = Registry(models_dir)
-    engines: dict[str, DraftEngine | WaveNetEngine] = {"draft": DraftEngine()}
+    engines = {"draft": Engine(DraftEngine())}
     if WAVENET_MODEL in registry.names():
-        engines["wavenet"] = WaveNetEngine.from_file(registry.path(WAVENET_MODEL), together=together, threads=threads)
+        path = registry.path(WAVENET_MODEL)
+        engines["wavenet"] = Engine(WaveNetEngine.from_file(path, together=together, threads=threads))
     return engines
 
 
-def open_stream(engine: DraftEngine | WaveNetEngine, seed: int, temperature: float = 0.0) -> VocoderStream:
-    """A new utterance; the temperature (0: the default) matters to the WaveNet alone."""
-    if isinstance(engine, WaveNetEngine):
-        return engine.stream(seed=seed, temperature=temperature)
-    return engine.stream(seed=seed)
-
-
-def choose(engines: Mapping[str, DraftEngine | WaveNetEngine], name: str) -> DraftEngine | WaveNetEngine:
+def choose(engines: Mapping[str, Engine], name: str) -> Engine:
     """Raises LikenessError INVALID_FIELD for a name that is not there."""
     if name not in engines:
         known = ", ".join(sorted(engines))

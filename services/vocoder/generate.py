@@ -25,10 +25,21 @@ I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
 LOUDEST: Final = 16.0  # in units of a band's level; no sample goes beyond
+
+
+class Sampling(NamedTuple):
+    """How narrowly is drawn, at temperature 1: [0] where a frame is unvoiced, [1] where it is voiced, between by the
+    voicing."""
+
+    choice: F64  # (2,), power of the mixture's weights
+    spread: F64  # (2, 4), factor of the logistics' scales, by band
+
+
 # Likelihood also pays for what is rarely right. Drawn as learned, speech is noisier than recorded speech; drawn more
 # narrowly, and most in the band that holds the harmonics, it is not (figures in the model card).
-CHOICE_POWER: Final = 1.5  # of the mixture's weights
-BAND_SPREAD: Final = (0.42, 0.7, 0.84, 0.84)  # of the logistics' scales, at temperature 1
+SAMPLING: Final = Sampling(
+    choice=np.array([1.5, 1.5]), spread=np.array([[0.42, 0.7, 0.84, 0.84], [0.42, 0.7, 0.84, 0.84]])
+)
 
 # A lane as `run_steps` reads it. Addresses are those of contiguous float32 arrays that the caller keeps alive.
 LANE: Final = np.dtype(
@@ -36,6 +47,7 @@ LANE: Final = np.dtype(
         ("rings", np.int64),  # address: (sum of dilations, C), every layer's last inputs; changed
         ("last", np.int64),  # address: (4,), what was heard last; changed
         ("conditions", np.int64),  # address: (centres, L, 2P), gate offsets at frame centres
+        ("voicing", np.int64),  # address: (centres,), in [0, 1]
         ("prior", np.int64),  # address: (steps + draft width - 1, 4), the draft's bands
         ("bands", np.int64),  # address: (steps, 4), what is drawn, or heard when forced
         ("parameters", np.int64),  # address: (steps, 48), distribution parameters; filled
@@ -108,9 +120,19 @@ def condition_frames(
 
 @numba.njit(cache=True, nogil=True)
 def _draw(
-    parameters: F32, mixtures: int, floor: float, temperature: float, seed: np.uint64, step: int, shares: F64, out: F32
+    parameters: F32,
+    mixtures: int,
+    floor: float,
+    sampling: Sampling,
+    voicing: float,
+    temperature: float,
+    seed: np.uint64,
+    step: int,
+    shares: F64,
+    out: F32,
 ) -> None:
     """Samples each band's mixture, more narrowly than it was learned; the randomness is a function of seed and step."""
+    choice = sampling.choice[0] + voicing * (sampling.choice[1] - sampling.choice[0])
     for band in range(BANDS):
         base = band * 3 * mixtures
         highest = parameters[base]
@@ -118,7 +140,7 @@ def _draw(
             highest = max(highest, parameters[base + k])
         total = 0.0
         for k in range(mixtures):
-            shares[k] = np.exp(CHOICE_POWER * np.float64(parameters[base + k] - highest))
+            shares[k] = np.exp(choice * np.float64(parameters[base + k] - highest))
             total += shares[k]
         bits = hash_position(seed, np.uint64(step * BANDS + band))
         threshold = total * np.float64(bits >> np.uint64(32)) / 4294967296.0
@@ -131,13 +153,14 @@ def _draw(
                 break
         uniform = (np.float64(bits & np.uint64(0xFFFFFFFF)) + 0.5) / 4294967296.0
         log_scale = np.float64(max(parameters[base + 2 * mixtures + chosen], np.float32(floor)))
-        scale = BAND_SPREAD[band] * temperature * np.exp(log_scale)
+        spread = sampling.spread[0, band] + voicing * (sampling.spread[1, band] - sampling.spread[0, band])
+        scale = spread * temperature * np.exp(log_scale)
         value = parameters[base + mixtures + chosen] + scale * np.log(uniform / (1.0 - uniform))
         out[band] = min(max(value, -LOUDEST), LOUDEST)
 
 
 @numba.njit(cache=True, nogil=True)
-def run_steps(weights: StepWeights, lanes: Any, steps: int, mixtures: int, floor: float) -> None:
+def run_steps(weights: StepWeights, sampling: Sampling, lanes: Any, steps: int, mixtures: int, floor: float) -> None:
     """Runs `steps` steps of every lane of `lanes`, (n,) of LANE."""
     count = lanes.size
     layers = weights.gate.shape[0]
@@ -196,7 +219,7 @@ def run_steps(weights: StepWeights, lanes: Any, steps: int, mixtures: int, floor
             apply_silu(first[lane], passed[lane])
         add_products(weights.output, passed, drawn, count)
         for lane in range(count):
-            _hear(lanes[lane], drawn[lane], step, steps, mixtures, floor, shares)
+            _hear(lanes[lane], sampling, drawn[lane], step, steps, mixtures, floor, shares)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -212,7 +235,9 @@ def _begin_gates(address: int, steps: int, layer: int, bias: F32, gates: F32) ->
 
 
 @numba.njit(cache=True, nogil=True)
-def _hear(lane: Any, drawn: F32, step: int, steps: int, mixtures: int, floor: float, shares: F64) -> None:
+def _hear(
+    lane: Any, sampling: Sampling, drawn: F32, step: int, steps: int, mixtures: int, floor: float, shares: F64
+) -> None:
     """What a lane's next step begins with: what it draws now, or is told."""
     outputs = BANDS * 3 * mixtures
     parameters = carray(at_address(lane.parameters), (steps, outputs))
@@ -221,6 +246,12 @@ def _hear(lane: Any, drawn: F32, step: int, steps: int, mixtures: int, floor: fl
     for i in range(outputs):
         parameters[step, i] = drawn[i]
     if not lane.forced:
-        _draw(drawn, mixtures, floor, lane.temperature, lane.seed, lane.step + step, shares, bands[step])
+        since = lane.offset + step
+        centre = since // STEPS_PER_FRAME
+        voicing = carray(at_address(lane.voicing), (centre + 2,))
+        weight = np.float64(since % STEPS_PER_FRAME) / STEPS_PER_FRAME
+        voiced = voicing[centre] + weight * (voicing[centre + 1] - voicing[centre])
+        number = lane.step + step
+        _draw(drawn, mixtures, floor, sampling, voiced, lane.temperature, lane.seed, number, shares, bands[step])
     for b in range(BANDS):
         last[b] = bands[step, b]

@@ -16,12 +16,11 @@ from services.common.keys import MARK, load_secret
 from services.common.marking.audio_marker import AudioMarker
 from services.common.metrics import StageMetrics
 from services.common.wire import chunked, frames_from_wire, samples_to_s16
-from services.vocoder.draft import DraftEngine
-from services.vocoder.engines import choose, load_engines, open_stream
+from services.vocoder.engines import Engine, choose, load_engines
 from services.vocoder.settings import VocoderSettings
-from services.vocoder.wavenet_engine import TEMPERATURE_RANGE, WaveNetEngine
+from services.vocoder.wavenet_engine import TEMPERATURE_RANGE
 
-FIRST_BLOCK_FRAMES: Final = 4  # rendered before the first answer: 50 ms of sound
+FIRST_BLOCK_FRAMES: Final = 6  # rendered before the first answer: every engine has something to say by then
 BLOCK_FRAMES: Final = 16  # rendered between two answers after it; the deadline is checked as often
 
 
@@ -34,7 +33,7 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
     def __init__(self, settings: VocoderSettings) -> None:
         self._settings = settings
         self._metrics = StageMetrics("vocoder")
-        self._engines: Mapping[str, DraftEngine | WaveNetEngine] = {}
+        self._engines: Mapping[str, Engine] = {}
         self._mark_key: bytes | None = None
 
     def load(self) -> None:
@@ -73,7 +72,7 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
             if stream is None:
                 engine = choose(self._engines, options.engine or self._settings.vocoder_engine)
                 engine_name = engine.name
-                stream = open_stream(engine, options.seed, _temperature(options))
+                stream = engine.stream(seed=options.seed, temperature=_temperature(options))
             for block in _blocks(_frames(request), first=frame_count == 0):
                 started_s = time.perf_counter()
                 samples = stream.push(block)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.vocoder.generate import LANE, run_steps
+from services.vocoder.generate import LANE, SAMPLING, run_steps
 from services.vocoder.packed import PackedWaveNet
 from services.vocoder.pqmf import BANDS
 
@@ -34,6 +34,7 @@ class Steps:
     rings: F32
     last: F32
     conditions: F32
+    voicing: F32
     prior: F32
     bands: F32
     parameters: F32
@@ -49,7 +50,7 @@ class Steps:
     wake: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        named = (self.rings, self.last, self.conditions, self.prior, self.bands, self.parameters)
+        named = (self.rings, self.last, self.conditions, self.voicing, self.prior, self.bands, self.parameters)
         if any(array.dtype != np.float32 or not array.flags.c_contiguous for array in named):
             raise ValueError("steps are read from contiguous float32 arrays")
         self._addresses = [array.ctypes.data for array in named]
@@ -60,11 +61,12 @@ class Steps:
 
     def lane(self) -> tuple[object, ...]:
         """The fields of `generate.LANE`, from the first step on that is not done."""
-        rings, last, conditions, prior, bands, parameters = self._addresses
+        rings, last, conditions, voicing, prior, bands, parameters = self._addresses
         return (
             rings,
             last,
             conditions,
+            voicing,
             prior + self.done * BANDS * BYTES,
             bands + self.done * BANDS * BYTES,
             parameters + self.done * self.parameters.shape[1] * BYTES,
@@ -141,7 +143,7 @@ class Stepper:
         config = self._packed.config
         count = min(SLICE_STEPS, *(member.left for member in group))
         lanes = np.array([member.lane() for member in group], LANE)
-        run_steps(self._packed.steps, lanes, count, config.mixtures, config.log_scale_floor)
+        run_steps(self._packed.steps, SAMPLING, lanes, count, config.mixtures, config.log_scale_floor)
         for member in group:
             member.done += count
 

@@ -130,6 +130,7 @@ class WaveNetStream:
                 rings=self._rings,
                 last=self._last,
                 conditions=conditions,
+                voicing=self._voicing(begin - 1, end),
                 prior=analyse_inside(self._draft_samples[low:high]) / levels,
                 bands=bands,
                 parameters=np.empty((steps, config.output_width), np.float32),
@@ -142,6 +143,11 @@ class WaveNetStream:
         self._condition = conditions[-1:]
         inner = slice(config.draft_before, config.draft_before + steps)
         return np.asarray(bands * levels[inner], np.float32)
+
+    def _voicing(self, begin: int, end: int) -> F32:
+        """At the centres of frames, shape (end - begin,), in [0, 1]."""
+        rows = [self._row(frame) for frame in range(begin, end)]
+        return np.ascontiguousarray(np.clip(self._frames[rows, -1], 0, 1))
 
     def _step_levels(self, begin: int, end: int) -> F32:
         """Levels of the intervals' steps, `draft_before` more in front and `draft_after` behind."""

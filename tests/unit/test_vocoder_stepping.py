@@ -45,9 +45,9 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     run: Callable[..., Any] = stepping.run_steps
 
-    def counted(weights: Any, lanes: np.ndarray, *rest: Any) -> None:
+    def counted(weights: Any, sampling: Any, lanes: np.ndarray, *rest: Any) -> None:
         found.append(len(lanes))
-        run(weights, lanes, *rest)
+        run(weights, sampling, lanes, *rest)
         time.sleep(0.002)  # others come meanwhile, as they do while a network of full size works
 
     monkeypatch.setattr(stepping, "run_steps", counted)
@@ -99,4 +99,4 @@ def test_a_step_that_fails_frees_everybody(monkeypatch: pytest.MonkeyPatch) -> N
 def test_arrays_that_compiled_code_would_misread_are_refused(prior: Any) -> None:
     floats = np.zeros((4, 4), np.float32)
     with pytest.raises(ValueError, match="contiguous"):
-        stepping.Steps(floats, floats[0], floats, prior, floats, floats, 0, 0, np.uint64(0), 1.0)
+        stepping.Steps(floats, floats[0], floats, floats[0], prior, floats, floats, 0, 0, np.uint64(0), 1.0)

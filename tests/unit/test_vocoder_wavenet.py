@@ -85,6 +85,7 @@ def numba_parameters(packed: PackedWaveNet, target: np.ndarray, draft: np.ndarra
             rings=rings,
             last=last,
             conditions=conditions,
+            voicing=np.zeros(centres, np.float32),
             prior=draft[begin : end + config.draft_width - 1],
             bands=target[begin:end].copy(),
             parameters=np.empty((end - begin, config.output_width), np.float32),
