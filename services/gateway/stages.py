@@ -36,6 +36,7 @@ from services.gateway.halting import Halt
 from services.gateway.settings import GatewaySettings
 
 StageName = Literal["encoder", "synthesizer", "vocoder", "faceswap"]
+SENDING_S: Final = 0.01  # for samples to leave; where they take longer, the encoder is busy with others
 SERVICE_NAMES: Final[dict[StageName, str]] = {
     "encoder": "likeness.v1.EncoderService",
     "synthesizer": "likeness.v1.SynthesizerService",
@@ -156,7 +157,11 @@ class Stages:
     def begin_to_embed(
         self, samples: FloatArray, call: Call, *, label: str, embedding_only: bool = False, surely_speech: bool = False
     ) -> Callable[[], encoder_pb2.EmbedSpeechResponse]:
-        """The same beside what the caller does next: what this returns waits for the answer, and returns or raises."""
+        """The same beside what the caller does next: what this returns waits for the answer, and returns or raises.
+
+        Lets the samples go out first: the caller's computing would keep them from it.
+        """
+        sent = threading.Event()
 
         def requests() -> Iterator[encoder_pb2.EmbedSpeechRequest]:
             options = encoder_pb2.EmbedSpeechOptions(
@@ -165,9 +170,11 @@ class Stages:
             yield encoder_pb2.EmbedSpeechRequest(options=options)
             for piece in chunked(samples_to_s16(samples)):
                 yield encoder_pb2.EmbedSpeechRequest(samples_s16=piece)
+            sent.set()
 
         stub = encoder_pb2_grpc.EncoderServiceStub(self.channel("encoder"))  # type: ignore[no-untyped-call]
         running = stub.EmbedSpeech.future(requests(), **self._options(call))
+        sent.wait(SENDING_S)
 
         def wait() -> encoder_pb2.EmbedSpeechResponse:
             with self.told("encoder"):
