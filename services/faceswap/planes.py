@@ -53,17 +53,18 @@ class PlanesCanvas:
 
     def cut(self, left: int, top: int, width: int, height: int) -> Picture:
         """Colour between its samples is interpolated."""
-        first_x, first_y = left >> 1, top >> 1
-        columns, rows = slice(first_x, (left + width + 1) >> 1), slice(first_y, (top + height + 1) >> 1)
-        side_x, side_y = 2 * (columns.stop - first_x), 2 * (rows.stop - first_y)
-        fine = [
-            cv2.resize(plane[rows, columns], (side_x, side_y), interpolation=cv2.INTER_LINEAR)
-            for plane in (self._frame.blue, self._frame.red)
-        ]
-        luma = self._frame.luma[2 * first_y : 2 * first_y + side_y, 2 * first_x : 2 * first_x + side_x]
-        joined = cv2.merge([luma, *fine])
-        bgr: Any = cv2.transform(joined, self._to_bgr)
-        return np.asarray(bgr, np.uint8)[top % 2 : top % 2 + height, left % 2 : left % 2 + width]
+        rows, columns = slice(top >> 1, (top + height + 1) >> 1), slice(left >> 1, (left + width + 1) >> 1)
+        bgr = np.empty((height, width, 3), np.uint8)
+        _cut(
+            self._frame.luma[top : top + height, left : left + width],
+            self._frame.blue[rows, columns],
+            self._frame.red[rows, columns],
+            top & 1,
+            left & 1,
+            self._to_bgr,
+            bgr.reshape(height, 3 * width),
+        )
+        return bgr
 
     def paste(self, left: int, top: int, cut: Picture, pixels: Picture, changed: NDArray[np.bool_]) -> None:
         frame, (height, width) = self._frame, changed.shape
@@ -75,8 +76,8 @@ class PlanesCanvas:
             top & 1,
             left & 1,
             self._from_bgr,
-            cv2.split(cut),
-            cv2.split(pixels),
+            np.ascontiguousarray(cut).reshape(height, 3 * width),
+            np.ascontiguousarray(pixels).reshape(height, 3 * width),
             np.ascontiguousarray(changed),
         )
 
@@ -116,6 +117,44 @@ def _byte(value: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
+def _cut(luma: Any, blue: Any, red: Any, odd_y: int, odd_x: int, to_bgr: Any, bgr: Any) -> None:
+    """Rows of `bgr` (height, 3 width); the first row and column are the second of their square where `odd_...` is 1.
+
+    A sample of colour lies in the middle of its square: the pixels around it take three quarters of it, along both
+    sides, and a quarter of the next one.
+    """
+    height, width = luma.shape
+    last, squares = blue.shape[0] - 1, blue.shape[1]
+    sixteenth, three = np.float32(1 / 16), np.float32(3.0)
+    b_y, b_u, b_v, b_1 = to_bgr[0, 0], to_bgr[0, 1] * sixteenth, to_bgr[0, 2] * sixteenth, to_bgr[0, 3]
+    g_y, g_u, g_v, g_1 = to_bgr[1, 0], to_bgr[1, 1] * sixteenth, to_bgr[1, 2] * sixteenth, to_bgr[1, 3]
+    r_y, r_u, r_v, r_1 = to_bgr[2, 0], to_bgr[2, 1] * sixteenth, to_bgr[2, 2] * sixteenth, to_bgr[2, 3]
+    along_u, along_v = np.empty(squares + 2, np.float32), np.empty(squares + 2, np.float32)
+    fine_u, fine_v = np.empty(2 * squares, np.float32), np.empty(2 * squares, np.float32)
+    us, vs = fine_u[odd_x : odd_x + width], fine_v[odd_x : odd_x + width]
+    for y in range(height):
+        row = (y + odd_y) >> 1
+        beside = min(max(row + 2 * ((y + odd_y) & 1) - 1, 0), last)
+        blue_row, blue_beside, red_row, red_beside = blue[row], blue[beside], red[row], red[beside]
+        for n in range(squares):
+            along_u[n + 1] = three * np.float32(blue_row[n]) + np.float32(blue_beside[n])
+            along_v[n + 1] = three * np.float32(red_row[n]) + np.float32(red_beside[n])
+        along_u[0], along_v[0] = along_u[1], along_v[1]
+        along_u[squares + 1], along_v[squares + 1] = along_u[squares], along_v[squares]
+        for n in range(squares):
+            fine_u[2 * n] = three * along_u[n + 1] + along_u[n]
+            fine_u[2 * n + 1] = three * along_u[n + 1] + along_u[n + 2]
+            fine_v[2 * n] = three * along_v[n + 1] + along_v[n]
+            fine_v[2 * n + 1] = three * along_v[n + 1] + along_v[n + 2]
+        here, out = luma[y], bgr[y]
+        for x in range(width):
+            light = np.float32(here[x])
+            out[3 * x] = _byte(b_y * light + b_u * us[x] + b_v * vs[x] + b_1)
+            out[3 * x + 1] = _byte(g_y * light + g_u * us[x] + g_v * vs[x] + g_1)
+            out[3 * x + 2] = _byte(r_y * light + r_u * us[x] + r_v * vs[x] + r_1)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=True)
 def _paste(
     luma: Any, blue: Any, red: Any, odd_y: int, odd_x: int, from_bgr: Any, before: Any, after: Any, changed: Any
 ) -> None:
@@ -132,13 +171,12 @@ def _paste(
         second = (y + odd_y) & 1
         kept = np.float32(second)
         here, counts = luma[y], changed[y]
-        b0, g0, r0 = before[0][y], before[1][y], before[2][y]
-        b1, g1, r1 = after[0][y], after[1][y], after[2][y]
+        old, new = before[y], after[y]
         for x in range(width):
             counted = np.float32(counts[x])
-            b = (np.float32(b1[x]) - np.float32(b0[x])) * counted
-            g = (np.float32(g1[x]) - np.float32(g0[x])) * counted
-            r = (np.float32(r1[x]) - np.float32(r0[x])) * counted
+            b = (np.float32(new[3 * x]) - np.float32(old[3 * x])) * counted
+            g = (np.float32(new[3 * x + 1]) - np.float32(old[3 * x + 1])) * counted
+            r = (np.float32(new[3 * x + 2]) - np.float32(old[3 * x + 2])) * counted
             here[x] = _byte(np.float32(here[x]) + (luma_b * b + luma_g * g + luma_r * r))
             inner_blues[x] = inner_blues[x] * kept + (blue_b * b + blue_g * g + blue_r * r)
             inner_reds[x] = inner_reds[x] * kept + (red_b * b + red_g * g + red_r * r)

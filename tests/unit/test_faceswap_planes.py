@@ -71,6 +71,34 @@ def test_nothing_else_changes_a_bit() -> None:
     assert np.array_equal(made.blue[~colour_touched], before[1][~colour_touched])
 
 
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("place", [(0, 0, 96, 64), (21, 11, 33, 30), (20, 11, 1, 1), (95, 63, 1, 1)])
+def test_a_cut_is_what_the_matrix_makes_of_interpolated_colour(
+    colour: Colour, place: tuple[int, int, int, int]
+) -> None:
+    made = frame(colour)
+    left, top, width, height = place
+    cut = PlanesCanvas(made).cut(left, top, width, height)
+    # Colour outside of the squares that the cut touches counts for nothing.
+    rows, columns = slice(top >> 1, (top + height + 1) >> 1), slice(left >> 1, (left + width + 1) >> 1)
+    planes = [made.luma[top : top + height, left : left + width].astype(float)]
+    for plane in (made.blue, made.red):
+        padded = np.pad(plane[rows, columns].astype(float), 1, mode="edge")
+        for axis in (0, 1):
+            even, odd = (np.roll(padded, by, axis) / 4 + padded * 3 / 4 for by in (1, -1))
+            padded = np.stack([even, odd], axis + 1).reshape(
+                [n * (1 + (k == axis)) for k, n in enumerate(padded.shape)]
+            )
+        planes.append(padded[2:-2, 2:-2][top % 2 :, left % 2 :][:height, :width])
+    red, blue = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 5: (0.299, 0.114)}[colour.matrix]
+    black, light, tint = (0.0, 1.0, 1.0) if colour.full_range else (16.0, 255 / 219, 255 / 224)
+    y, cb, cr = (planes[0] - black) * light, (planes[1] - 128) * tint, (planes[2] - 128) * tint
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    g = (y - red * r - blue * b) / (1 - red - blue)
+    exact = np.clip(np.stack([b, g, r], axis=2), 0, 255)
+    assert np.abs(cut - exact).max() < 0.51
+
+
 def test_the_whole_frame_resembles_the_film() -> None:
     whole = PlanesCanvas(frame(Colour(6, 6, 6))).whole()
     assert np.abs(whole.astype(int) - numbered_picture(5, 96, 64))[24:].mean() < 3
