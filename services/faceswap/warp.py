@@ -204,10 +204,44 @@ def _kernel_matrix(knots: Points) -> Points:
     return matrix
 
 
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _solve(matrix: Points, values: Points) -> None:
+    """Solves matrix (n, n) @ x = values (n, k), by elimination with pivots; x takes the place of `values`.
+
+    LAPACK is as fast, but for a matrix of this size it wakes a thread and waits for it, however busy the machine is: on
+    full cores for milliseconds.
+    """
+    size, sides = values.shape
+    for step in range(size):
+        pivot = step
+        for row in range(step + 1, size):
+            if abs(matrix[row, step]) > abs(matrix[pivot, step]):
+                pivot = row
+        for column in range(step, size):
+            matrix[step, column], matrix[pivot, column] = matrix[pivot, column], matrix[step, column]
+        for side in range(sides):
+            values[step, side], values[pivot, side] = values[pivot, side], values[step, side]
+        top, over = matrix[step], 1.0 / matrix[step, step]
+        for row in range(step + 1, size):
+            below = matrix[row]
+            factor = below[step] * over
+            for column in range(step + 1, size):
+                below[column] -= factor * top[column]
+            for side in range(sides):
+                values[row, side] -= factor * values[step, side]
+    for row in range(size - 1, -1, -1):
+        for side in range(sides):
+            rest = values[row, side]
+            for after in range(row + 1, size):
+                rest -= matrix[row, after] * values[after, side]
+            values[row, side] = rest / matrix[row, row]
+
+
 def _spline(knots: Points, values: Points, x: Points, y: Points) -> FloatArray:
     """Thin-plate spline through `values` (n, 2) at `knots` (n, 2), on the grid of x and y: (2, len(y), len(x))."""
     matrix = _kernel_matrix(knots)
-    weights = np.linalg.solve(matrix, np.concatenate([values, np.zeros((3, 2))]))
+    weights = np.concatenate([values, np.zeros((3, 2))])
+    _solve(matrix, weights)
     across = ((x[:, np.newaxis] - knots[:, 0]) ** 2).astype(np.float32)
     down = ((y[:, np.newaxis] - knots[:, 1]) ** 2 + 1e-18).astype(np.float32)
     squared = (down[:, np.newaxis] + across).reshape(-1, len(knots))

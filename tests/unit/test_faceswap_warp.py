@@ -10,7 +10,7 @@ from services.faceswap.colour import skin_likelihood, to_bgr, to_lab
 from services.faceswap.eyes import eyes_open
 from services.faceswap.geometry import Similarity
 from services.faceswap.template import CHIN, LEFT_EYE, RIGHT_EYE, template
-from services.faceswap.warp import region_around, warp_target
+from services.faceswap.warp import _solve, region_around, warp_target
 
 
 def mesh(scale: float = 60.0, x: float = 120.0, y: float = 90.0) -> np.ndarray:
@@ -44,6 +44,17 @@ def test_a_moved_target_carries_its_points_along_and_keeps_what_is_far() -> None
     centre = np.array([columns.mean() + region.left, rows.mean() + region.top])
     np.testing.assert_allclose(centre, moved_points[CHIN, :2], atol=1.0)
     assert moved.any() and not moved[0].any() and not moved[-1].any() and not moved[:, 0].any()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 111])
+def test_equations_are_solved_as_lapack_solves_them(size: int) -> None:
+    random = np.random.default_rng(size)
+    matrix, values = random.normal(size=(size, size)), random.normal(size=(size, 2))
+    if size > 1:
+        np.fill_diagonal(matrix, 0.0)  # as a spline's is nearly: without pivots this would divide by nothing
+    expected = np.linalg.solve(matrix, values)
+    _solve(matrix, values)
+    assert np.allclose(values, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_the_region_never_leaves_the_picture() -> None:
