@@ -102,6 +102,15 @@ def test_a_live_frame_keeps_its_colours_and_shows_its_mark(panned: list[Pixels])
     assert 10 * np.log10(255**2 / np.mean(change.astype(float) ** 2)) >= 42
 
 
+def test_a_grey_live_frame_changes_as_a_films_luma_does(panned: list[Pixels]) -> None:
+    luma = np.ascontiguousarray(panned[0][:, :, 1])
+    bgr = cv2.merge([luma, luma, luma])
+    marker = FrameMarker(KEY, NUMBER)
+    marker.mark_luma(luma, full_range=True)
+    marker.mark_bgr(bgr)
+    assert (bgr == luma[:, :, np.newaxis]).all()
+
+
 def test_frames_of_other_sizes_get_patterns_of_their_own(panned: list[Pixels]) -> None:
     marker = FrameMarker(KEY, NUMBER)
     for size in ((512, 288), (320, 240), (800, 450), (512, 288)):
