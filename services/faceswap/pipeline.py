@@ -1,4 +1,4 @@
-"""Three things at once: pictures are decoded in one thread, worked on in the caller's, and encoded in a third.
+"""Three things at once: pictures are decoded in one thread, worked on in the caller's, finished in a third.
 
 Between them lie short queues: who is ahead waits, and memory stays the same however long the film is.
 """

@@ -1,4 +1,4 @@
-"""Swaps faces in one stretch of a film: a thread decodes, one swaps, one encodes.
+"""Swaps faces in one stretch of a film: a thread decodes, one swaps, one marks and encodes.
 
 The queues between them are short, so memory does not grow with the film. Some pictures before the first wanted one are
 swapped, too, and thrown away: so the faces are known, smoothed and settled where the segment begins, as is all that the
@@ -41,7 +41,7 @@ class SegmentResult:
 
     Attributes:
         frames: pictures written.
-        seconds: processor time by part: "decode", "swap", "encode".
+        seconds: processor time by part: "decode", "swap", "encode" with the mark.
     """
 
     path: Path
@@ -103,8 +103,13 @@ def swap_segment(
     os.close(handle)
     try:
         with SegmentWriter(Path(name), info, coding, threads=encoder_threads) as writer:
-            pipeline = Pipeline(frames, writer.write, is_cancelled)
-            work = _Work(swapper, people, look, info, int(wanted[0]), marker, label)
+
+            def finish(frame: FilmFrame) -> None:
+                _sign(frame, marker, label)
+                writer.write(frame)
+
+            pipeline = Pipeline(frames, finish, is_cancelled)
+            work = _Work(swapper, people, look, info, int(wanted[0]))
             reported_s = time.monotonic()
             with pipeline:
                 for frame in pipeline.frames():
@@ -136,6 +141,14 @@ def _who_was_first(swapper: FaceSwapper, film: Path, info: FilmInfo, first_pts: 
     return len(swapper.finder.find_fast(PlanesCanvas(frame).whole())) > 1
 
 
+def _sign(frame: FilmFrame, marker: FrameMarker | None, label: str) -> None:
+    """Writes what a finished picture shows of its making: a label for the eye, a mark for the search."""
+    if label:
+        draw_label(frame.luma, label)
+    if marker is not None:
+        marker.mark_luma(frame.luma, full_range=frame.colour.full_range)
+
+
 class _Work:
     """What is done with each picture."""
 
@@ -146,14 +159,10 @@ class _Work:
         look: Look | None,
         info: FilmInfo,
         first_pts: int,
-        marker: FrameMarker | None,
-        label: str,
     ) -> None:
         self._sequence = SequenceSwapper(swapper, people, look)
         self._info = info
         self._first_pts = first_pts
-        self._marker = marker
-        self._label = label
         self.log = TrackLog(swapper, people)
         self.done = 0
         self.seconds = 0.0
@@ -166,10 +175,6 @@ class _Work:
         faces, _ = self._sequence.swap_canvas(PlanesCanvas(frame), self._info.time_s(frame.pts), paint=paint)
         if wanted:
             self.log.add(frame.pts, faces)
-            if self._label:
-                draw_label(frame.luma, self._label)
-            if self._marker is not None:
-                self._marker.mark_luma(frame.luma, full_range=frame.colour.full_range)
             self.done += 1
         self.seconds += time.thread_time() - began_s
         return wanted
