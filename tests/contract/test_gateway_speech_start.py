@@ -18,8 +18,9 @@ from services.gateway.auditing.check import check_audit
 from services.gateway.db import AuditEntry, Job, Mark
 from services.gateway.jobs import records
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import HOLD_WORD, FakeStages, wait_for
+from tests.contract.gateway_fakes import HOLD_WORD, FakeStages
 from tests.contract.gateway_people import enrol_ada
+from tests.waiting import PATIENCE_S, wait_for
 
 TEXT = "Good morning to everybody."
 HELD = f"{HOLD_WORD} is what it begins with."
@@ -96,7 +97,7 @@ def test_without_a_record_the_stages_are_stopped_and_nothing_leaves(
     answer = speak(client, voice, HELD)
     assert answer.status_code == 503
     assert answer.is_json
-    assert stages.doings.cancelled.wait(10.0)
+    assert stages.doings.cancelled.wait(PATIENCE_S)
     assert (count(app, Job), count(app, Mark)) == (jobs, marks)
 
 
@@ -128,7 +129,7 @@ def test_what_is_revoked_or_deleted_while_it_begins_is_not_spoken(
     before_the_record(monkeypatch, take_away)
     answer = speak(client, voice["id"], HELD)
     assert (answer.status_code, answer.get_json()["reason"]) == (status, reason)
-    assert stages.doings.cancelled.wait(10.0)
+    assert stages.doings.cancelled.wait(PATIENCE_S)
     assert (count(app, Job), count(app, Mark)) == (jobs, marks)
 
 

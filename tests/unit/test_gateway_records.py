@@ -18,7 +18,7 @@ from services.gateway.ids import new_id
 from services.gateway.jobs import end_job, fail_orphans, start_job
 from services.gateway.jobs.processes import Presence
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import wait_for
+from tests.waiting import wait_for
 
 
 @pytest.fixture
