@@ -4,6 +4,9 @@ An engine works from the frames, but what comes out does not measure exactly as 
 source-filter model idealises. So the sound is measured as the frames were (mel.py), and where a band is too weak or too
 loud a slowly changing filter mends it. Hearers and speaker encoders go by the mel more than by anything else; the
 figures are in the model card. It costs two frames (25 ms) of delay, for the window of the measurement.
+
+Frames that were predicted for another pitch hold harmonics that are not those of the sound. `smoothing` keeps the
+correction to what is broader than these.
 """
 
 from __future__ import annotations
@@ -42,15 +45,20 @@ def _filter_window() -> F64:
     return np.asarray(np.sin(np.pi * np.arange(FILTER_SAMPLES) / FILTER_SAMPLES))
 
 
-@lru_cache(maxsize=1)
-def _spread() -> F64:
+@lru_cache(maxsize=4)
+def _spread(smoothing: float) -> F64:
     """Correction of mel bands -> of the filter's bins, shape (201, 80): each bin by the bands that hear it, and those
-    that none hears like the nearest that one does."""
+    that none hears like the nearest that one does. Bands are smoothed by a Gaussian of `smoothing` bands before."""
     filters = _filterbank()[:, :: N_FFT // FILTER_SAMPLES]
     heard = np.flatnonzero(filters.sum(axis=0) > 0)
     nearest = heard[np.abs(np.arange(FILTER_BINS)[:, None] - heard).argmin(axis=1)]
     weights = filters[:, nearest].T
-    return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    if smoothing:
+        bands = np.arange(MEL_BINS)
+        kernel = np.exp(-0.5 * ((bands[:, None] - bands) / smoothing) ** 2)
+        weights = weights @ (kernel / kernel.sum(axis=1, keepdims=True))
+    return np.ascontiguousarray(weights)
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +98,9 @@ def _filters(
 class MelCorrection:
     """One utterance: samples and the frames that they were made of go in, corrected samples come out, as many."""
 
-    def __init__(self) -> None:
+    def __init__(self, smoothing: float = 0.0) -> None:
+        """`smoothing`: standard deviation in mel bands."""
+        self._spread = _spread(smoothing)
         # those not needed any more are dropped; the first one kept is sample `_start`
         self._samples = np.zeros(PADDING_SAMPLES, np.float32)
         self._start = -PADDING_SAMPLES
@@ -124,7 +134,7 @@ class MelCorrection:
             self._targets[:count],
             _filterbank(),
             _bounds(),
-            _spread(),
+            self._spread,
             LOG_FLOOR,
             MOST,
         )

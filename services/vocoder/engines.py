@@ -20,6 +20,10 @@ F32 = NDArray[np.float32]
 EngineName = Literal["draft", "wavenet"]
 
 WAVENET_MODEL: Final = "vocoder-wavenet"
+# In mel bands, of the correction. The draft sets its harmonics itself and needs no more than the envelope mended; what
+# the network draws is mended in every band (figures in the model card).
+DRAFT_SMOOTHING: Final = 2.0
+WAVENET_SMOOTHING: Final = 0.0
 
 
 class VocoderStream(Protocol):
@@ -37,9 +41,9 @@ class VocoderStream(Protocol):
 class CorrectedStream:
     """A stream whose sound is brought to the mel of its frames."""
 
-    def __init__(self, stream: VocoderStream) -> None:
+    def __init__(self, stream: VocoderStream, smoothing: float) -> None:
         self._stream = stream
-        self._correction = MelCorrection()
+        self._correction = MelCorrection(smoothing)
 
     def push(self, frames: F32) -> F32:
         return self._correction.push(self._stream.push(frames), frames)
@@ -67,8 +71,8 @@ class Engine:
     def stream(self, *, seed: int = 0, temperature: float = 0.0) -> VocoderStream:
         """A new utterance; the temperature (0: the default) matters to the WaveNet alone."""
         if isinstance(self._maker, WaveNetEngine):
-            return CorrectedStream(self._maker.stream(seed=seed, temperature=temperature))
-        return CorrectedStream(self._maker.stream(seed=seed))
+            return CorrectedStream(self._maker.stream(seed=seed, temperature=temperature), WAVENET_SMOOTHING)
+        return CorrectedStream(self._maker.stream(seed=seed), DRAFT_SMOOTHING)
 
     def synthesize(self, frames: F32, seed: int = 0) -> F32:
         """All samples of acoustic frames (n, 82) at once, shape (n * 200,), float32."""

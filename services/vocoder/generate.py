@@ -35,10 +35,11 @@ class Sampling(NamedTuple):
     spread: F64  # (2, 4), factor of the logistics' scales, by band
 
 
-# Likelihood also pays for what is rarely right. Drawn as learned, speech is noisier than recorded speech; drawn more
-# narrowly, and most in the band that holds the harmonics, it is not (figures in the model card).
+# Likelihood also pays for what is rarely right. Drawn as learned, voiced speech is noisier than recorded speech; drawn
+# more narrowly, and most in the band that holds the harmonics, it is not. What is unvoiced is noise, and needs its
+# spread (figures in the model card).
 SAMPLING: Final = Sampling(
-    choice=np.array([1.5, 1.5]), spread=np.array([[0.42, 0.7, 0.84, 0.84], [0.42, 0.7, 0.84, 0.84]])
+    choice=np.array([1.0, 1.5]), spread=np.array([[0.8, 0.8, 0.9, 0.9], [0.42, 0.7, 0.84, 0.84]])
 )
 
 # A lane as `run_steps` reads it. Addresses are those of contiguous float32 arrays that the caller keeps alive.

@@ -43,6 +43,18 @@ def test_a_tilted_spectrum_comes_nearer_to_what_was_asked_for() -> None:
     assert error(corrected(bent, FRAMES)) < 0.3 * error(bent)
 
 
+def test_a_smoothed_correction_mends_the_tilt_and_leaves_single_bands() -> None:
+    one_band = FRAMES.copy()
+    one_band[:, 20] += 0.8
+    correction = MelCorrection(4.0)
+    found = np.concatenate([correction.push(SOUND, one_band), correction.finish()])
+    plain = corrected(SOUND, one_band)
+    assert (
+        np.abs(log_mel(found) - FRAMES[:, :80])[:, 20].mean()
+        < 0.3 * np.abs(log_mel(plain) - FRAMES[:, :80])[:, 20].mean()
+    )
+
+
 def test_no_correction_goes_beyond_its_limit() -> None:
     wanted = FRAMES.copy()
     wanted[:, :80] += 5
@@ -87,4 +99,4 @@ def test_the_served_engine_measures_as_its_frames_say() -> None:
     served = Engine(DraftEngine()).synthesize(FRAMES, 1)
     assert served.shape == plain.shape == (110 * SAMPLE_RATE_HZ // 80,)
     errors = [float(np.abs(log_mel(samples) - FRAMES[:, :80]).mean()) for samples in (plain, served)]
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
