@@ -289,8 +289,8 @@ def test_strangers_may_ask_where_the_operator_lets_them(world: World, wav: Outpu
         assert refused.status_code == 404, "nothing belongs to strangers"
         assert ask(keyed, headers={"Authorization": "Bearer lk_wrong_key"}).status_code == 401
         assert keyed.anonymous.get("/v1/media").status_code == 401
-        codes = [ask(keyed).status_code for _ in range(4)]
-        assert codes == [415, 415, 429, 429], "limited by address"
+        codes = [ask(keyed).status_code for _ in range(9)]  # more than two minutes of the clock allow
+        assert codes[0] == 415 and 429 in codes, "limited by address"
         with keyed.gateway.database.session() as session:
             actors = set(session.scalars(select(AuditEntry.actor).where(AuditEntry.action == "verify_file")))
         assert actors == {"stranger"}, "the audit keeps no addresses"

@@ -58,17 +58,25 @@ def test_live_consent_is_returned(session: Session) -> None:
     consent = make_consent(expires_at=datetime.now(UTC) + timedelta(minutes=1))
     session.add(consent)
     session.flush()
-    assert require_live_consent(session, "local", "cons_1", subject="voice", use="speech") is consent
+    found = require_live_consent(session, "local", "cons_1", subject="voice", use="speech")
+    assert (found.id, found.who, found.uses, found.expires_at) == (
+        consent.id,
+        consent.who,
+        consent.uses,
+        consent.expires_at,
+    )
 
 
 @pytest.mark.parametrize("consent_id", [None, "", "cons_2"])
 def test_without_a_consent_nothing_goes(session: Session, consent_id: str | None) -> None:
     session.add(make_consent())
+    session.flush()
     assert reason_of(session, consent_id) == "CONSENT_REQUIRED"
 
 
 def test_consent_holds_for_its_subject_use_and_tenant_only(session: Session) -> None:
     session.add(make_consent())
+    session.flush()
     assert reason_of(session, subject="face") == "CONSENT_REQUIRED"
     assert reason_of(session, use="swap") == "CONSENT_REQUIRED"
     assert reason_of(session, tenant="other") == "CONSENT_REQUIRED"
@@ -77,6 +85,7 @@ def test_consent_holds_for_its_subject_use_and_tenant_only(session: Session) -> 
 def test_revoked_and_expired_consents_are_not_live(session: Session) -> None:
     session.add(make_consent(revoked_at=NOW))
     session.add(make_consent(id="cons_2", expires_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    session.flush()
     assert reason_of(session) == "CONSENT_NOT_LIVE"
     assert reason_of(session, "cons_2") == "CONSENT_NOT_LIVE"
 
