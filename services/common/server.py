@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from services.common.keys import TRUSTED, KeysError
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer, StageMetrics
 from services.common.settings import StageSettings
+from services.common.stopping import stop_signals, wait_until
 from services.common.tls import TlsError, TlsFolder, server_credentials
 from services.common.tracing import configure_tracing, stop_tracing
 
@@ -224,9 +224,7 @@ def run_stage(
     Returns:
         The exit code of the process: 0 after a drain, 1 when the ports or the model could not be had.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_signals()
     stage = service_name.rpartition(".")[2].removesuffix("Service").lower()
     configure_logging(settings.log_level, settings.log_format, stage)
     configure_tracing(settings, stage)
@@ -264,7 +262,7 @@ def run_stage(
 
     loader = threading.Thread(target=load, name="load", daemon=True)  # so that SIGTERM ends a long load at once
     loader.start()
-    stop.wait()
+    wait_until(stop)
     finished = server.drain()
     stop_tracing()
     code = 1 if failed.is_set() else 0

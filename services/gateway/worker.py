@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 from typing import Final
 
 from services.common.keys import KeysError
 from services.common.logs import configure_logging
 from services.common.metrics import MetricsServer
+from services.common.stopping import stop_signals, wait_until
 from services.common.tracing import configure_tracing, stop_tracing
 from services.gateway.consents.policy import PolicyError
 from services.gateway.context import open_gateway
@@ -37,15 +36,13 @@ def main() -> int:
     except (SchemaVersionError, KeysError, PolicyError) as error:
         print(error, file=sys.stderr)
         return 2
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stop = stop_signals()
     register_collector(gateway.database)
     runner = Runner(gateway, on_lost=lambda: _end(LOST))
     runner.start()
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)  # which answers as soon as the worker works
     _log.info("ready, metrics on port %d", metrics.port)
-    stopping.wait()
+    wait_until(stop)
     _log.info("stopping; others go on with what is unfinished")
     runner.stop()
     _end(0)
