@@ -20,8 +20,8 @@ def stop_signals() -> threading.Event:
 def wait_until(stop: threading.Event) -> None:
     """Returns once it is set.
 
-    Python runs signal handlers in the main thread, but the kernel may hand a signal to any thread: then nobody is woken,
-    and a main thread that waits without end would never know. So it looks up now and then.
+    Python runs signal handlers in the main thread, but the kernel may hand a signal to any thread: then nobody is
+    woken, and a main thread that waits without end would never know. So it looks up now and then.
     """
     while not stop.wait(LOOK_S):
         pass
