@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from services.common.errors import LikenessError
+
+_DIFFERENCE_S: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,18 @@ class Deadline:
         """Seconds left; negative once it has passed."""
         return self.at_s - time.monotonic()
 
+    def ended_it(self) -> bool:
+        """Whether a call that ended just now ended for want of time: callers' clocks and ours differ a little."""
+        return self.remaining_s() <= _DIFFERENCE_S
+
     def check(self) -> None:
         """Raises LikenessError DEADLINE_EXCEEDED once it has passed."""
         if self.remaining_s() <= 0:
-            raise LikenessError("DEADLINE_EXCEEDED", "The time allowed for this request has passed.")
+            raise out_of_time()
+
+
+def out_of_time() -> LikenessError:
+    return LikenessError("DEADLINE_EXCEEDED", "The time allowed for this request has passed.")
 
 
 _current: ContextVar[Deadline | None] = ContextVar("likeness_deadline", default=None)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import grpc
 
 from services.common.admission import Admission
-from services.common.deadlines import Deadline, use_deadline
+from services.common.deadlines import Deadline, out_of_time, use_deadline
 from services.common.errors import LikenessError
 from services.common.grants import METADATA_KEY, GrantVerifier, use_grant
 from services.common.logs import REQUEST_ID_KEY, accept_request_id, request_id_var
@@ -173,8 +173,8 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
 
 def _why_it_ended(deadline: Deadline) -> LikenessError:
-    if deadline.remaining_s() <= 0:
-        return LikenessError("DEADLINE_EXCEEDED", "The time allowed for this request has passed.")
+    if deadline.ended_it():
+        return out_of_time()
     return LikenessError("CANCELLED", "The caller went away.")
 
 

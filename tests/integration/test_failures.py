@@ -202,8 +202,13 @@ def test_an_expired_deadline_never_reaches_the_model(
     assert expired.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     call.finish()
     port = server.spec.metrics_port
-    assert eventually(lambda: metric(port, "likeness_requests_total", code="DEADLINE_EXCEEDED") == 1)
-    assert eventually(lambda: metric(port, "likeness_requests_total", code="OK") == 1)
+
+    def counted(*codes: str) -> float:
+        return sum(metric(port, "likeness_requests_total", code=code) for code in codes)
+
+    # the caller's goodbye may come to the server before its own clock says that the time has passed
+    assert eventually(lambda: counted("DEADLINE_EXCEEDED", "CANCELLED") == 1)
+    assert eventually(lambda: counted("OK") == 1)
     assert metric(port, "likeness_real_time_factor_count", stage=stage) == 1
 
 
