@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from services.common.deadlines import Deadline, out_of_time
+from services.common.deadlines import Deadline
 from services.common.errors import LikenessError
 from services.common.metrics import StageMetrics
 
@@ -64,9 +64,7 @@ class Admission:
                     self._changed.wait(min(_POLL_S, max(0.0, deadline.remaining_s())))
                     deadline.check()
                     if not is_active():
-                        if deadline.ended_it():
-                            raise out_of_time()
-                        raise LikenessError("CANCELLED", "The caller went away while the request was waiting.")
+                        raise deadline.why_it_ended("The caller went away while the request was waiting.")
                 self._running += 1
             finally:
                 self._waiting.remove(ticket)

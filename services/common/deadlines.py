@@ -28,17 +28,18 @@ class Deadline:
         """Seconds left; negative once it has passed."""
         return self.at_s - time.monotonic()
 
-    def ended_it(self) -> bool:
-        """Whether a call that ended just now ended for want of time: callers' clocks and ours differ a little."""
-        return self.remaining_s() <= _DIFFERENCE_S
+    def why_it_ended(self, detail: str = "The caller went away.") -> LikenessError:
+        """Of a call that its caller ended just now: for want of time, where little was left, for callers' clocks and
+        ours differ a little; else CANCELLED with `detail`."""
+        return _out_of_time() if self.remaining_s() <= _DIFFERENCE_S else LikenessError("CANCELLED", detail)
 
     def check(self) -> None:
         """Raises LikenessError DEADLINE_EXCEEDED once it has passed."""
         if self.remaining_s() <= 0:
-            raise out_of_time()
+            raise _out_of_time()
 
 
-def out_of_time() -> LikenessError:
+def _out_of_time() -> LikenessError:
     return LikenessError("DEADLINE_EXCEEDED", "The time allowed for this request has passed.")
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import grpc
 
 from services.common.admission import Admission
-from services.common.deadlines import Deadline, out_of_time, use_deadline
+from services.common.deadlines import Deadline, use_deadline
 from services.common.errors import LikenessError
 from services.common.grants import METADATA_KEY, GrantVerifier, use_grant
 from services.common.logs import REQUEST_ID_KEY, accept_request_id, request_id_var
@@ -134,7 +134,7 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
                 detail = f"Something failed inside the server. Its log tells more under request id {request_id}."
                 failure = LikenessError("INTERNAL", detail)
             else:  # reading from or writing to a call that has ended raises whatever gRPC likes
-                failure = _why_it_ended(deadline)
+                failure = deadline.why_it_ended()
             code = failure.row.code.name
         finally:
             self._report(method, code, time.monotonic() - started_s, failure)
@@ -170,12 +170,6 @@ class StageInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
         if failure is not None:
             fields |= {"reason": failure.reason, "detail": failure.detail}
         _log.info("rpc", extra=fields)
-
-
-def _why_it_ended(deadline: Deadline) -> LikenessError:
-    if deadline.ended_it():
-        return out_of_time()
-    return LikenessError("CANCELLED", "The caller went away.")
 
 
 def _checked(requests: Iterator[Any], deadline: Deadline) -> Iterator[Any]:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from services.common.errors import LikenessError
 from services.vocoder.bfloat import pack_pairs
 from services.vocoder.config import WaveNetConfig
-from services.vocoder.generate import StepWeights
+from services.vocoder.generate import StepWeights, condition_frames
 from services.vocoder.tiles import padded
 
 F32 = NDArray[np.float32]
@@ -34,6 +34,20 @@ class PackedWaveNet:
     frame_out_bias: F32
     condition: F32  # (Q, L * 2P)
     steps: StepWeights
+
+    def conditions(self, around: F32) -> F32:
+        """Every layer's gate offsets, (F, L, 2P), of normalised frames with their neighbours, (F, 410)."""
+        offsets = np.empty((len(around), *self.steps.gate_bias.shape), np.float32)
+        condition_frames(
+            around,
+            self.frame_in,
+            self.frame_in_bias,
+            self.frame_out,
+            self.frame_out_bias,
+            self.condition,
+            offsets,
+        )
+        return offsets
 
     @property
     def bytes(self) -> int:

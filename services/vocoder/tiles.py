@@ -84,11 +84,10 @@ class _Tile:
         self._paired = paired
 
     def __call__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[Any]) -> Any:
-        made = [
+        matrix, vectors, out = (
             context.make_array(kind)(context, builder, value=value)
             for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
-        ]
-        matrix, vectors, out = made
+        )
         first = arguments[3]
         self._builder = builder
         self._matrix = matrix.data

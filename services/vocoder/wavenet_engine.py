@@ -17,7 +17,6 @@ from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME
 from services.vocoder.draft import DraftEngine
-from services.vocoder.generate import condition_frames
 from services.vocoder.packed import PackedWaveNet, load_packed
 from services.vocoder.pqmf import BANDS, HALF_TAPS, SynthesisBank, analyse_inside
 from services.vocoder.stepping import Stepper, Steps
@@ -97,20 +96,10 @@ class WaveNetStream:
 
     def _conditions(self, begin: int, end: int) -> F32:
         """Gate offsets at the centres of frames, shape (end - begin, L, 2P)."""
-        packed, context = self._packed, self._packed.config.frame_context
+        context = self._packed.config.frame_context
         rows = [[self._row(frame + shift) for shift in range(-context, context + 1)] for frame in range(begin, end)]
         around = np.ascontiguousarray(normalise_frames(self._frames)[rows]).reshape(end - begin, -1)
-        conditions = np.empty((end - begin, *packed.steps.gate_bias.shape), np.float32)
-        condition_frames(
-            around,
-            packed.frame_in,
-            packed.frame_in_bias,
-            packed.frame_out,
-            packed.frame_out_bias,
-            packed.condition,
-            conditions,
-        )
-        return conditions
+        return self._packed.conditions(around)
 
     def _run(self, begin: int, end: int) -> F32:
         """Bands of the intervals from `begin` to before `end`, shape (50 each, 4): from the centre of frame begin - 1

@@ -19,7 +19,6 @@ from services.vocoder.bfloat import pack_pairs, unpack_pairs
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME, WaveNetConfig
 from services.vocoder.draft import DraftEngine
-from services.vocoder.generate import condition_frames
 from services.vocoder.packed import PackedWaveNet, load_packed, pack
 from services.vocoder.pqmf import BANDS, analyse
 from services.vocoder.stepping import Stepper, Steps
@@ -65,16 +64,7 @@ def numba_parameters(packed: PackedWaveNet, target: np.ndarray, draft: np.ndarra
     width = 2 * config.frame_context + 1
     centres = len(frames) - width + 1
     around = np.stack([frames[centre : centre + width].reshape(-1) for centre in range(centres)])
-    conditions = np.empty((centres, *packed.steps.gate_bias.shape), np.float32)
-    condition_frames(
-        around,
-        packed.frame_in,
-        packed.frame_in_bias,
-        packed.frame_out,
-        packed.frame_out_bias,
-        packed.condition,
-        conditions,
-    )
+    conditions = packed.conditions(around)
     rings = np.zeros((int(packed.steps.dilations.sum()), config.channels), np.float32)
     last = np.zeros(BANDS, np.float32)
     found = np.empty((len(target), config.output_width), np.float32)
