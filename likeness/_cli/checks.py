@@ -38,7 +38,6 @@ EXTRAS: Final = {
         "flask_limiter",
         "flask_sock",
         "gunicorn",
-        "inflect",
         "joserfc",
         "minio",
         "numba",
@@ -51,7 +50,7 @@ EXTRAS: Final = {
     ),
     "demo": ("matplotlib",),
     "record": ("sounddevice",),
-    "train": ("torch",),
+    "train": ("inflect", "torch"),
     "test": ("pytest", "hypothesis", "mypy", "openai", "pocketsphinx", "schemathesis"),
 }
 # Two distributions with the same modules overwrite each other's files.

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-from typing import Any, Final
-
-import inflect
+from typing import Final
 
 MAX_DIGITS: Final = 15  # longer ones are read digit by digit
 FRACTION_DENOMINATORS: Final = {"2": "half", "4": "quarter"}
-
-
-@lru_cache(maxsize=1)
-def _engine() -> Any:
-    return inflect.engine()
-
-
-def _split(text: str) -> list[str]:
-    return re.sub(r"[,-]", " ", text).split()
+_ONES: Final = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS: Final = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_POWERS: Final = ("", "thousand", "million", "billion", "trillion")
+_ORDINALS: Final = {
+    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
+    "twelve": "twelfth",
+}  # fmt: skip
 
 
 def digits(number: str) -> list[str]:
     """Each digit by its name: 0 is "zero"."""
-    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    return [names[int(digit)] for digit in number if digit in "0123456789"]
+    return [_ONES[int(digit)] for digit in number if digit in "0123456789"]
+
+
+def _below_thousand(value: int) -> list[str]:
+    hundreds, rest = divmod(value, 100)
+    words = [_ONES[hundreds], "hundred"] if hundreds else []
+    if rest and words:
+        words.append("and")
+    if rest >= 20:
+        words.append(_TENS[rest // 10])
+        rest %= 10
+    return [*words, _ONES[rest]] if rest else words
+
+
+def _in_words(value: int) -> list[str]:
+    """Below 10 ** MAX_DIGITS; "and" stands before the last two digits, as in "one thousand and four"."""
+    if value == 0:
+        return ["zero"]
+    words: list[str] = []
+    for power in reversed(range(len(_POWERS))):
+        group = value // 1000**power % 1000
+        if group == 0:
+            continue
+        if power == 0 and words and group < 100:
+            words.append("and")
+        words += [*_below_thousand(group), *_POWERS[power].split()]
+    return words
 
 
 def cardinal(number: str) -> list[str]:
@@ -32,7 +54,7 @@ def cardinal(number: str) -> list[str]:
     plain = number.replace(",", "")
     if len(plain) > MAX_DIGITS or (len(plain) > 1 and plain.startswith("0")):
         return digits(plain)
-    return _split(str(_engine().number_to_words(int(plain))))
+    return _in_words(int(plain))
 
 
 def decimal(number: str) -> list[str]:
@@ -48,7 +70,10 @@ def ordinal(number: str) -> list[str]:
     plain = number.replace(",", "")
     if len(plain) > MAX_DIGITS:
         return [*digits(plain[:-1]), *ordinal(plain[-1])]
-    return _split(str(_engine().ordinal(_engine().number_to_words(int(plain)))))
+    *words, last = _in_words(int(plain))
+    if last in _ORDINALS:
+        return [*words, _ORDINALS[last]]
+    return [*words, last.removesuffix("y") + "ieth" if last.endswith("y") else last.removesuffix("t") + "th"]
 
 
 def year(number: str) -> list[str]:
@@ -62,8 +87,11 @@ def year(number: str) -> list[str]:
 
 
 def plural(words: list[str]) -> list[str]:
-    """The last word in the plural: nineteen ninety -> nineteen nineties."""
-    return [*words[:-1], str(_engine().plural_noun(words[-1]))]
+    """Names of numbers, the last of them in the plural: nineteen ninety -> nineteen nineties."""
+    *before, last = words
+    if last.endswith("y"):
+        return [*before, last.removesuffix("y") + "ies"]
+    return [*before, {"six": "sixes", "half": "halves"}.get(last, last + "s")]
 
 
 def decade(number: str) -> list[str]:
@@ -75,6 +103,4 @@ def decade(number: str) -> list[str]:
 def fraction(above: str, below: str) -> list[str]:
     """3, 4 -> three quarters; 1, 2 -> one half; 7, 16 -> seven sixteenths."""
     name = [FRACTION_DENOMINATORS[below]] if below in FRACTION_DENOMINATORS else ordinal(below)
-    if int(above) != 1:
-        name = ["halves"] if below == "2" else plural(name)
-    return cardinal(above) + name
+    return cardinal(above) + (name if int(above) == 1 else plural(name))
