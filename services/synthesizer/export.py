@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     metrics |= {name: float(value) for name, _, value in (pair.partition("=") for pair in options.metric)}
     folder = options.models_dir / "synthesizer"
     paths = export_graphs(model, folder)
-    profiles = {style: json.loads(corpus.profiles[f"{style}@1.00"].to_json()) for style in config.styles}
+    profiles = {style: json.loads(corpus.style_profile(style).to_json()) for style in config.styles}
     metadata = {
         "config": json.dumps(asdict(config) | {"postnet_reach_frames": config.postnet_reach_frames}),
         "styles": json.dumps(profiles),

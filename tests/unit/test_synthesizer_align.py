@@ -86,7 +86,7 @@ def test_phones_that_agree_match_one_to_one(symbols: list[str]) -> None:
 def test_a_spoken_sentence_has_a_frame_for_every_moment_of_its_symbols() -> None:
     made = make_utterance(Order("My neighbour sold the yellow bicycle, sadly.", "slt", 1.1))
     assert made is not None
-    utterance, frames, samples = made
+    utterance, frames, samples = made.utterance, made.frames, made.samples
     assert len(frames) == utterance.frame_count == -(-samples.size // 200)
     assert sum(utterance.durations) == pytest.approx(utterance.frame_count, abs=0.1)
     assert all(symbol in SYMBOL_IDS for symbol in utterance.symbols)
@@ -102,6 +102,6 @@ def test_a_spoken_sentence_has_a_frame_for_every_moment_of_its_symbols() -> None
 def test_a_shorter_vocal_tract_keeps_the_tempo() -> None:
     plain, scaled = (make_utterance(Order("The garden was quiet.", "rms", scale)) for scale in (1.0, 1.16))
     assert plain is not None and scaled is not None
-    assert scaled[0].frame_count == pytest.approx(plain[0].frame_count, rel=0.08)
-    pitch = [np.median(frames[frames[:, 81] >= 0.5, 80].astype(np.float32)) for _, frames, _ in (plain, scaled)]
+    assert scaled.utterance.frame_count == pytest.approx(plain.utterance.frame_count, rel=0.08)
+    pitch = [np.median(frames[frames[:, 81] >= 0.5, 80].astype(np.float32)) for frames in (plain.frames, scaled.frames)]
     assert np.exp(pitch[1] - pitch[0]) == pytest.approx(1.16, rel=0.05)

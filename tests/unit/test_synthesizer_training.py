@@ -16,12 +16,12 @@ from services.common.models import Registry  # noqa: E402
 from services.common.speaker_space import normalise  # noqa: E402
 from services.synthesizer import export as export_module  # noqa: E402
 from services.synthesizer import train as train_module  # noqa: E402
-from services.synthesizer.dataset import Corpus, is_held_out  # noqa: E402
+from services.synthesizer.corpus_writer import Utterance  # noqa: E402
+from services.synthesizer.dataset import Corpus, is_held_out, recorded_share  # noqa: E402
 from services.synthesizer.export import EncoderGraph  # noqa: E402
 from services.synthesizer.model import ModelConfig, Synthesizer, upsample  # noqa: E402
 from services.synthesizer.network import EncodedPhrase, Network  # noqa: E402
 from services.synthesizer.network import upsample as upsample_serving  # noqa: E402
-from services.synthesizer.prepare import Utterance  # noqa: E402
 from services.synthesizer.text import to_symbols  # noqa: E402
 from services.synthesizer.text.symbols import SYMBOL_IDS  # noqa: E402
 from services.synthesizer.train import Trainer, losses, train  # noqa: E402
@@ -97,6 +97,37 @@ def test_batches_hold_what_was_prepared(data: Path) -> None:
         spoken = raw[utterance.first_frame : utterance.first_frame + utterance.frame_count].astype(np.float32)
         expected = normalise(spoken, corpus.profiles[utterance.speaker])
         np.testing.assert_allclose(batch.frames[i, : utterance.frame_count].numpy(), expected, atol=1e-6)
+
+
+def test_recorded_speech_gets_the_share_that_is_asked_for_and_its_speakers_equal_parts_of_it(data: Path) -> None:
+    """Two speakers of recorded speech, one of whom has said eight times as much."""
+    lines = [json.loads(line) for line in (data / "utterances.jsonl").read_text().splitlines()]
+    for index, line in enumerate(lines[:18]):
+        line |= {"voice": "recorded", "speaker": "ada" if index < 2 else "bob"}
+    (data / "utterances.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    profiles = json.loads((data / "speakers.json").read_text())
+    profiles |= {"ada": profiles["rms@1.00"], "bob": profiles["slt@1.00"]}
+    (data / "speakers.json").write_text(json.dumps(profiles))
+    styles = (*STYLES, "recorded")
+    corpus = Corpus(data, styles, TINY.reduction)
+    batches = corpus.batches(300, 0, share=lambda: 0.5)
+    drawn = [next(batches) for _ in range(60)]
+    recorded = torch.cat([batch.style for batch in drawn]) == styles.index("recorded")
+    assert float(recorded.float().mean()) == pytest.approx(0.5, abs=0.05)
+    speakers = torch.cat([batch.speaker for batch in drawn])[recorded]
+    ada = torch.from_numpy(corpus.profiles["ada"].embedding)
+    assert float(torch.all(speakers == ada, dim=1).float().mean()) == pytest.approx(0.5, abs=0.05)
+    assert corpus.style_profile("recorded").mel_mean == pytest.approx(
+        (corpus.profiles["ada"].mel_mean + corpus.profiles["bob"].mel_mean) / 2
+    )
+    without = Corpus(data, STYLES, TINY.reduction)  # a network without that style
+    assert {u.voice for u in (*without.training, *without.validation)} == set(STYLES)
+
+
+def test_recorded_speech_is_favoured_late() -> None:
+    shares = [recorded_share(progress) for progress in (0.0, 0.3, 0.6, 0.9, 1.0)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2 < 0.5 < shares[-1] < 1.0
 
 
 def test_a_batch_gives_each_utterance_what_it_gets_alone(data: Path) -> None:
