@@ -25,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from likeness.v1 import types_pb2 as likeness_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlikeness/v1/synthesizer.proto\x12\x0blikeness.v1\x1a\x17likeness/v1/types.proto\"\xa0\x01\n\x14SynthesizeMelRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\x07speaker\x18\x02 \x01(\x0b\x32\x1b.likeness.v1.SpeakerProfile\x12\r\n\x05speed\x18\x03 \x01(\x02\x12\x1d\n\x15pitch_shift_semitones\x18\x04 \x01(\x02\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x10\n\x08language\x18\x06 \x01(\t\"F\n\nWordTiming\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x15\n\rstart_seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x03 \x01(\x01\"\xb2\x01\n\x15SynthesizeMelResponse\x12+\n\x06\x66rames\x18\x01 \x01(\x0b\x32\x1b.likeness.v1.AcousticFrames\x12\x16\n\x0esentence_index\x18\x02 \x01(\r\x12\x16\n\x0esentence_count\x18\x03 \x01(\r\x12\x14\n\x0csentence_end\x18\x04 \x01(\x08\x12&\n\x05words\x18\x05 \x03(\x0b\x32\x17.likeness.v1.WordTiming2n\n\x12SynthesizerService\x12X\n\rSynthesizeMel\x12!.likeness.v1.SynthesizeMelRequest\x1a\".likeness.v1.SynthesizeMelResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlikeness/v1/synthesizer.proto\x12\x0blikeness.v1\x1a\x17likeness/v1/types.proto\"\xc4\x02\n\x14SynthesizeMelRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\x07speaker\x18\x02 \x01(\x0b\x32\x1b.likeness.v1.SpeakerProfile\x12\r\n\x05speed\x18\x03 \x01(\x02\x12\x1d\n\x15pitch_shift_semitones\x18\x04 \x01(\x02\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x10\n\x08language\x18\x06 \x01(\t\x12\x45\n\ndictionary\x18\x07 \x03(\x0b\x32\x31.likeness.v1.SynthesizeMelRequest.DictionaryEntry\x12\x18\n\x0btemperature\x18\x08 \x01(\x02H\x00\x88\x01\x01\x1a\x31\n\x0f\x44ictionaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_temperature\"_\n\nWordTiming\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x15\n\rstart_seconds\x18\x02 \x01(\x01\x12\x13\n\x0b\x65nd_seconds\x18\x03 \x01(\x01\x12\x17\n\x0fpunctuated_word\x18\x04 \x01(\t\"\xb2\x01\n\x15SynthesizeMelResponse\x12+\n\x06\x66rames\x18\x01 \x01(\x0b\x32\x1b.likeness.v1.AcousticFrames\x12\x16\n\x0esentence_index\x18\x02 \x01(\r\x12\x16\n\x0esentence_count\x18\x03 \x01(\r\x12\x14\n\x0csentence_end\x18\x04 \x01(\x08\x12&\n\x05words\x18\x05 \x03(\x0b\x32\x17.likeness.v1.WordTiming2n\n\x12SynthesizerService\x12X\n\rSynthesizeMel\x12!.likeness.v1.SynthesizeMelRequest\x1a\".likeness.v1.SynthesizeMelResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'likeness.v1.synthesizer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SYNTHESIZEMELREQUEST_DICTIONARYENTRY']._loaded_options = None
+  _globals['_SYNTHESIZEMELREQUEST_DICTIONARYENTRY']._serialized_options = b'8\001'
   _globals['_SYNTHESIZEMELREQUEST']._serialized_start=72
-  _globals['_SYNTHESIZEMELREQUEST']._serialized_end=232
-  _globals['_WORDTIMING']._serialized_start=234
-  _globals['_WORDTIMING']._serialized_end=304
-  _globals['_SYNTHESIZEMELRESPONSE']._serialized_start=307
-  _globals['_SYNTHESIZEMELRESPONSE']._serialized_end=485
-  _globals['_SYNTHESIZERSERVICE']._serialized_start=487
-  _globals['_SYNTHESIZERSERVICE']._serialized_end=597
+  _globals['_SYNTHESIZEMELREQUEST']._serialized_end=396
+  _globals['_SYNTHESIZEMELREQUEST_DICTIONARYENTRY']._serialized_start=331
+  _globals['_SYNTHESIZEMELREQUEST_DICTIONARYENTRY']._serialized_end=380
+  _globals['_WORDTIMING']._serialized_start=398
+  _globals['_WORDTIMING']._serialized_end=493
+  _globals['_SYNTHESIZEMELRESPONSE']._serialized_start=496
+  _globals['_SYNTHESIZEMELRESPONSE']._serialized_end=674
+  _globals['_SYNTHESIZERSERVICE']._serialized_start=676
+  _globals['_SYNTHESIZERSERVICE']._serialized_end=786
 # @@protoc_insertion_point(module_scope)

@@ -1,14 +1,14 @@
 """Text and a speaker -> acoustic frames, streamed: the stage without its server.
 
 Each sentence is spoken phrase by phrase. The frames of a phrase come from the network in chunks; a chunk never depends
-on how large the others are. Beyond the tempo that the network speaks well, time itself is stretched or squeezed.
+on how large the others are. `timing` knows how long everything lasts before any of it is made.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Final
@@ -18,24 +18,31 @@ import numpy as np
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, FloatArray
 from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
+from services.common.speaker_space import LOG_F0
 from services.synthesizer.network import EncodedPhrase, Network
-from services.synthesizer.space import VoiceSpace
+from services.synthesizer.space import MAX_LOG_F0, MIN_LOG_F0, VoiceSpace
 from services.synthesizer.text import Phrase, analyse
+from services.synthesizer.timing import SPEED_RANGE, PhraseTiming, WordTime, time_phrase
 
-SPEED_RANGE: Final = (0.25, 4.0)
-SPOKEN_SPEED_RANGE: Final = (0.7, 1.5)  # what the network is asked for; the rest is stretched
 PITCH_SHIFT_RANGE: Final = (-12.0, 12.0)
+TEMPERATURE_RANGE: Final = (0.0, 1.5)
+SEMITONE: Final = float(np.log(2.0)) / 12.0  # in natural log of frequency
 FIRST_CHUNK_FRAMES: Final = 24  # 0.3 s: soon to be heard
 CHUNK_FRAMES: Final = 60
+MAX_PIECE_FRAMES: Final = 240  # of silence in one piece
 REMEMBERED_FRAMES: Final = 16_000  # 200 s of speech, 5 MB
 STYLE: Final = "rms"  # of the learned ways of speaking the clearest by far, for speakers of any pitch
 
-_PhraseKey = tuple[tuple[str, ...], float, tuple[int, int], int]  # symbols, tempo, seed, frames per chunk
+# symbols, their durations, seed, frames per chunk, temperature
+_PhraseKey = tuple[tuple[str, ...], bytes, tuple[int, int], int, float]
 
 
 @dataclass(frozen=True)
 class SpeechOptions:
     """How it is spoken.
+
+    Attributes:
+        temperature: how much speech varies with the seed: 0 not at all, 1 as in training.
 
     Raises:
         LikenessError: INVALID_FIELD for a number out of range.
@@ -44,22 +51,15 @@ class SpeechOptions:
     speed: float = 1.0
     pitch_shift_semitones: float = 0.0
     seed: int = 0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, bounds in (("speed", SPEED_RANGE), ("pitch_shift_semitones", PITCH_SHIFT_RANGE)):
+        ranges = {"speed": SPEED_RANGE, "pitch_shift_semitones": PITCH_SHIFT_RANGE, "temperature": TEMPERATURE_RANGE}
+        for name, bounds in ranges.items():
             value = getattr(self, name)
             if not bounds[0] <= value <= bounds[1]:  # also refuses NaN
                 detail = f"{name} must lie between {bounds[0]:g} and {bounds[1]:g}, got {value:g}."
                 raise LikenessError("INVALID_FIELD", detail, field=name)
-
-
-@dataclass(frozen=True)
-class WordTime:
-    """When a word, as written, is spoken; seconds from the start of the whole utterance."""
-
-    word: str
-    start_s: float
-    end_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +92,19 @@ class Synthesizer:
         options: SpeechOptions | None = None,
         language: str = "en",
         chunk_frames: int = CHUNK_FRAMES,
+        dictionary: Mapping[str, str] | None = None,
     ) -> Iterator[FrameChunk]:
         """Frames of a text in the voice of a speaker, as they come; the text is checked before the first.
+
+        Args:
+            text: plain, or SSML.
+            dictionary: how words are pronounced that the speaker says otherwise; see `services.common.pronunciation`.
 
         Raises:
             LikenessError: see `services.synthesizer.text.analyse`.
         """
         options = options or SpeechOptions()
-        return self._speak(analyse(text, language), speaker, options, chunk_frames)
+        return self._speak(analyse(text, language, dictionary), speaker, options, chunk_frames)
 
     def plain_frames(self, text: str, seed: int = 0) -> FloatArray:
         """Normalised frames (T, 82) of a text before they get a speaker, without the pauses after phrases."""
@@ -119,39 +124,43 @@ class Synthesizer:
             pitch_shift_semitones=options.pitch_shift_semitones,
         )
         sentence_count = phrases[-1].sentence_index + 1
-        spoken_speed = float(np.clip(options.speed, *SPOKEN_SPEED_RANGE))
-        squeeze = options.speed / spoken_speed
-        frames_before = phrase_number = 0
+        opening = space.silence(round(phrases[0].rest_before_s * FRAMES_PER_SECOND))
+        frames_before, phrase_number = len(opening), 0
         for sentence_index, group in groupby(phrases, key=lambda phrase: phrase.sentence_index):
-            sentence = list(group)
-            encoded = [self._network.encode(phrase.sequence, STYLE).faster(spoken_speed) for phrase in sentence]
+            sentence = [self._timed(phrase, options) for phrase in group]
             words: list[WordTime] = []
-            starts = frames_before
-            for phrase, code in zip(sentence, encoded, strict=True):
-                words += word_times(phrase, code, squeeze, starts)
-                starts += squeezed_count(code.frame_count, squeeze) + _pause_frames(phrase, options.speed)
-            frames_before = starts
-            for phrase, code in zip(sentence, encoded, strict=True):
-                last = phrase is sentence[-1]
+            for timing in sentence:
+                words += timing.word_times(frames_before)
+                frames_before += timing.frame_count + _pause_frames(timing.phrase, options.speed)
+            for timing in sentence:
                 seed = (options.seed, phrase_number)
                 phrase_number += 1
-                key = (phrase.sequence.symbols, spoken_speed, seed, chunk_frames)
-                pieces = squeezed(self._remembered(key, code), code.frame_count, squeeze)
-                pause = space.silence(_pause_frames(phrase, options.speed))
-                for frames, final in _mark_last(pieces):
-                    acoustic = space(frames)
+                pieces = self._acoustic_pieces(timing, space, seed, options.temperature, chunk_frames)
+                pause = space.silence(_pause_frames(timing.phrase, options.speed))
+                last = timing is sentence[-1]
+                for frames, final in _with_silence(opening, pieces, timing.frame_count, pause):
                     yield FrameChunk(
-                        np.concatenate([acoustic, pause]) if final else acoustic,
-                        sentence_index,
-                        sentence_count,
-                        sentence_end=final and last,
-                        words=tuple(words),
+                        frames, sentence_index, sentence_count, sentence_end=final and last, words=tuple(words)
                     )
                     words = []
+                opening = opening[:0]
+
+    def _timed(self, phrase: Phrase, options: SpeechOptions) -> PhraseTiming:
+        code = self._network.encode(phrase.sequence, STYLE)
+        return time_phrase(phrase, code, options.speed, options.pitch_shift_semitones)
+
+    def _acoustic_pieces(
+        self, timing: PhraseTiming, space: VoiceSpace, seed: tuple[int, int], temperature: float, chunk_frames: int
+    ) -> Iterator[FloatArray]:
+        """Acoustic frames of a phrase, with its rests, chunk by chunk."""
+        code = timing.code
+        key = (timing.phrase.sequence.symbols, code.durations.tobytes(), seed, chunk_frames, temperature)
+        pieces = map(space, timing.stretched(self._remembered(key, code)))
+        return _with_rests(_with_pitch(pieces, timing.pitch_curve), timing.rests, space)
 
     def _remembered(self, key: _PhraseKey, phrase: EncodedPhrase) -> Iterator[FloatArray]:
         """The same as `_phrase_frames`, made only once while it is remembered."""
-        seed, chunk_frames = key[2:]
+        seed, chunk_frames, temperature = key[2:]
         with self._lock:
             known = self._spoken.get(key)
             if known is not None:
@@ -161,7 +170,7 @@ class Synthesizer:
             yield from (known[start:stop] for start, stop in pairwise(edges) if stop > start)
             return
         made = []
-        for frames in self._phrase_frames(phrase, seed, chunk_frames):
+        for frames in self._phrase_frames(phrase, seed, chunk_frames, temperature):
             made.append(frames)
             yield frames
         with self._lock:
@@ -169,10 +178,12 @@ class Synthesizer:
             while len(self._spoken) > 1 and sum(map(len, self._spoken.values())) > REMEMBERED_FRAMES:
                 self._spoken.popitem(last=False)
 
-    def _phrase_frames(self, phrase: EncodedPhrase, seed: tuple[int, int], chunk_frames: int) -> Iterator[FloatArray]:
+    def _phrase_frames(
+        self, phrase: EncodedPhrase, seed: tuple[int, int], chunk_frames: int, temperature: float = 1.0
+    ) -> Iterator[FloatArray]:
         """Refined normalised frames of a phrase, chunk by chunk."""
         network, total = self._network, phrase.frame_count
-        decoder = network.decode(phrase, seed)
+        decoder = network.decode(phrase, seed, temperature)
         reach = network.reach_frames
         coarse = np.zeros((0, FRAME_CHANNELS), np.float32)  # from frame `first` on
         first = done = 0
@@ -187,59 +198,58 @@ class Synthesizer:
 
 
 def _pause_frames(phrase: Phrase, speed: float) -> int:
-    return round(phrase.pause_after_s * FRAMES_PER_SECOND / speed)
+    """Rests last as long as was asked for, natural pauses go with the speed."""
+    return round(phrase.pause_after_s * FRAMES_PER_SECOND / (1.0 if phrase.pause_is_exact else speed))
 
 
-def word_times(phrase: Phrase, code: EncodedPhrase, squeeze: float, first_frame: int) -> list[WordTime]:
-    """When each written word of a phrase is spoken; words that are not spoken are left out."""
-    ends = np.cumsum(code.durations) / squeeze
-    starts = np.concatenate([[0.0], ends[:-1]])
-    times: list[WordTime] = []
-    for index, word in enumerate(phrase.words):
-        symbols = [i for i, written in enumerate(phrase.written_index) if written == index]
-        if symbols:
-            start = (first_frame + starts[symbols[0]]) / FRAMES_PER_SECOND
-            end = (first_frame + ends[symbols[-1]]) / FRAMES_PER_SECOND
-            times.append(WordTime(word, round(float(start), 4), round(float(end), 4)))
-    return times
+def _with_pitch(pieces: Iterator[FloatArray], curve: FloatArray | None) -> Iterator[FloatArray]:
+    """Acoustic frames in pieces, higher by as many semitones as the curve has for each."""
+    done = 0
+    for frames in pieces:
+        if curve is not None:
+            shifted = frames[:, LOG_F0] + SEMITONE * curve[done : done + len(frames)]
+            frames[:, LOG_F0] = np.clip(shifted, MIN_LOG_F0, MAX_LOG_F0)
+            done += len(frames)
+        yield frames
 
 
-def squeezed_count(frame_count: int, squeeze: float) -> int:
-    """How many frames are left of so many after time was squeezed."""
-    return max(round(frame_count / squeeze), 1)
-
-
-def squeezed(chunks: Iterator[FloatArray], frame_count: int, squeeze: float) -> Iterator[FloatArray]:
-    """Frames with time running `squeeze` times as fast, by linear interpolation between neighbours."""
-    if abs(squeeze - 1.0) < 1e-6:
-        yield from chunks
-        return
-    total = squeezed_count(frame_count, squeeze)
-    positions = np.minimum(np.arange(total) * squeeze, frame_count - 1)
-    window = np.zeros((0, FRAME_CHANNELS), np.float32)
-    first = done = 0
-    for chunk in chunks:
-        window = np.concatenate([window, chunk])
-        known = first + len(window)
-        complete = known >= frame_count
-        stop = total if complete else int(np.searchsorted(positions, known - 1, side="left"))
-        if stop <= done:
-            continue
-        wanted = positions[done:stop] - first
-        lower = np.minimum(wanted.astype(np.int64), len(window) - 1)
-        upper = np.minimum(lower + 1, len(window) - 1)
-        share = (wanted - lower).astype(np.float32)[:, None]
-        yield (1.0 - share) * window[lower] + share * window[upper]
-        done = stop
-        keep = min(int(positions[min(done, total - 1)]) - first, len(window))
-        window, first = window[keep:], first + keep
-
-
-def _mark_last(pieces: Iterator[FloatArray]) -> Iterator[tuple[FloatArray, bool]]:
-    held: FloatArray | None = None
+def _with_silence(
+    opening: FloatArray, pieces: Iterator[FloatArray], frame_count: int, pause: FloatArray
+) -> Iterator[tuple[FloatArray, bool]]:
+    """Silence, pieces of so many frames together, silence; and which is the last. None waits for the next."""
+    for silence in _in_pieces(opening):
+        yield silence, False
+    done = 0
     for piece in pieces:
-        if held is not None:
-            yield held, False
-        held = piece
-    if held is not None:
-        yield held, True
+        done += len(piece)
+        if done < frame_count:
+            yield piece, False
+        else:
+            yield np.concatenate([piece, pause[:MAX_PIECE_FRAMES]]), len(pause) <= MAX_PIECE_FRAMES
+    for start in range(MAX_PIECE_FRAMES, len(pause), MAX_PIECE_FRAMES):
+        yield pause[start : start + MAX_PIECE_FRAMES], start + MAX_PIECE_FRAMES >= len(pause)
+
+
+def _with_rests(
+    pieces: Iterator[FloatArray], rests: Sequence[tuple[int, int]], space: VoiceSpace
+) -> Iterator[FloatArray]:
+    """Acoustic frames in pieces, with silence before those frames that a rest precedes."""
+    waiting = deque(rests)
+    done = 0
+    for piece in pieces:
+        start = 0
+        while waiting and waiting[0][0] <= done + len(piece):
+            place, count = waiting.popleft()
+            if place - done > start:
+                yield piece[start : place - done]
+            start = place - done
+            yield from _in_pieces(space.silence(count))
+        if start < len(piece):
+            yield piece[start:]
+        done += len(piece)
+
+
+def _in_pieces(frames: FloatArray) -> Iterator[FloatArray]:
+    """Frames in messages of a moderate size."""
+    for start in range(0, len(frames), MAX_PIECE_FRAMES):
+        yield frames[start : start + MAX_PIECE_FRAMES]

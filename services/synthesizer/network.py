@@ -32,9 +32,9 @@ class EncodedPhrase:
     durations: FloatArray  # (L,) in frames, at speed 1
     ranges: FloatArray  # (L,)
 
-    def faster(self, speed: float) -> EncodedPhrase:
-        """The same phrase with its durations divided by `speed`."""
-        return EncodedPhrase(self.encoded, self.durations / np.float32(speed), self.ranges)
+    def faster(self, speed: float | FloatArray) -> EncodedPhrase:
+        """The same phrase with its durations divided by `speed`, one for all symbols or one for each (L,)."""
+        return EncodedPhrase(self.encoded, (self.durations / np.float32(speed)).astype(np.float32), self.ranges)
 
     @cached_property
     def frame_count(self) -> int:
@@ -113,9 +113,9 @@ class Network:
         durations = np.where(sounds, np.maximum(durations[0], MIN_PHONE_FRAMES), durations[0])
         return EncodedPhrase(encoded[0], durations.astype(np.float32), ranges[0])
 
-    def decode(self, phrase: EncodedPhrase, seed: int | tuple[int, ...]) -> DecoderStream:
-        """A decoder at the start of a phrase; `seed` draws the dropout of its prenet."""
-        return DecoderStream(self, phrase, np.random.default_rng(seed))
+    def decode(self, phrase: EncodedPhrase, seed: int | tuple[int, ...], temperature: float = 1.0) -> DecoderStream:
+        """A decoder at the start of a phrase; `seed` draws the dropout of its prenet, see `dropout_masks`."""
+        return DecoderStream(self, phrase, np.random.default_rng(seed), temperature)
 
     def refine(self, frames: FloatArray) -> FloatArray:
         """Post-net on normalised frames (T, 82); exact `reach_frames` away from ends that are not the phrase's own."""
@@ -126,9 +126,15 @@ class Network:
         shape = (1, 1, self._decoder_width)
         return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
-    def dropout_masks(self, generator: np.random.Generator, steps: int) -> FloatArray:
-        """Masks (steps, 2, prenet width), scaled as dropout scales."""
+    def dropout_masks(self, generator: np.random.Generator, steps: int, temperature: float = 1.0) -> FloatArray:
+        """Masks (steps, 2, prenet width), scaled as dropout scales: their mean is 1, whatever the temperature.
+
+        A mask's spread is `temperature` times that of training. At 1 units drop out as they did there; at 0 none does,
+        and what the decoder makes no longer depends on the generator.
+        """
         keep = 1.0 - self._prenet_dropout
+        if temperature != 1.0:
+            keep = 1.0 / (1.0 + temperature**2 * (1.0 - keep) / keep)
         return (generator.random((steps, 2, self._prenet_width)) < keep).astype(np.float32) / np.float32(keep)
 
     def step(
@@ -152,11 +158,13 @@ class Network:
 class DecoderStream:
     """The coarse frames of one phrase, as many at a time as are asked for."""
 
-    def __init__(self, network: Network, phrase: EncodedPhrase, generator: np.random.Generator) -> None:
+    def __init__(
+        self, network: Network, phrase: EncodedPhrase, generator: np.random.Generator, temperature: float = 1.0
+    ) -> None:
         self._network = network
         self._phrase = phrase
         self._step_count = -(-phrase.frame_count // network.reduction)
-        self._masks = network.dropout_masks(generator, self._step_count)
+        self._masks = network.dropout_masks(generator, self._step_count, temperature)
         self._states = network.initial_states()
         self._before = np.zeros(FRAME_CHANNELS, np.float32)
         self._next_step = 0

@@ -55,11 +55,13 @@ class SynthesizerServicer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
             speed=request.speed or 1.0,
             pitch_shift_semitones=request.pitch_shift_semitones,
             seed=request.seed,
+            temperature=request.temperature if request.HasField("temperature") else 1.0,
         )
         worked_s = 0.0
         frame_count = 0
         started_s = time.perf_counter()
-        for chunk in self._synthesizer.synthesize(request.text, speaker, options, language):
+        chunks = self._synthesizer.synthesize(request.text, speaker, options, language, dictionary=request.dictionary)
+        for chunk in chunks:
             worked_s += time.perf_counter() - started_s
             frame_count += len(chunk.frames)
             if not context.is_active():
@@ -76,7 +78,9 @@ def _response(chunk: FrameChunk) -> synthesizer_pb2.SynthesizeMelResponse:
         sentence_count=chunk.sentence_count,
         sentence_end=chunk.sentence_end,
         words=[
-            synthesizer_pb2.WordTiming(word=word.word, start_seconds=word.start_s, end_seconds=word.end_s)
+            synthesizer_pb2.WordTiming(
+                word=word.word, start_seconds=word.start_s, end_seconds=word.end_s, punctuated_word=word.punctuated
+            )
             for word in chunk.words
         ],
     )

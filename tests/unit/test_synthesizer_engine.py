@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from services.common.models import Registry
 from services.common.profile import SpeakerProfile
 from services.common.settings import REPOSITORY_ROOT
 from services.synthesizer import FrameChunk, Network, SpeechOptions, Synthesizer
-from services.synthesizer.engine import FIRST_CHUNK_FRAMES, squeezed, squeezed_count
+from services.synthesizer.engine import FIRST_CHUNK_FRAMES, MAX_PIECE_FRAMES
 from services.synthesizer.text.frontend import SENTENCE_PAUSE_S
+from services.synthesizer.timing import WordTime, squeezed, squeezed_count
 
 TEXT = "The keeper painted every window blue. Why?"
 
@@ -156,7 +158,14 @@ def test_one_word_and_many_words_are_all_spoken(synthesizer: Synthesizer, speake
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("speed", 0.2), ("speed", 4.1), ("speed", float("nan")), ("pitch_shift_semitones", 13.0)],
+    [
+        ("speed", 0.2),
+        ("speed", 4.1),
+        ("speed", float("nan")),
+        ("pitch_shift_semitones", 13.0),
+        ("temperature", -0.1),
+        ("temperature", 1.6),
+    ],
 )
 def test_options_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(LikenessError) as caught:
@@ -188,3 +197,118 @@ def test_squeezed_time_is_linear() -> None:
     ramp = np.repeat(np.arange(100, dtype=np.float32)[:, None], FRAME_CHANNELS, axis=1)
     (out,) = squeezed(iter([ramp]), 100, 2.5)
     np.testing.assert_allclose(out[:, 0], np.arange(40) * 2.5, atol=1e-4)
+
+
+def words_of(chunks: list[FrameChunk]) -> list[WordTime]:
+    return [word for chunk in chunks for word in chunk.words]
+
+
+MARKED = (
+    '<speak><break time="500ms"/>One <break time="800ms"/> two, <break time="10ms"/> three. '
+    '<break time="4s"/> <prosody rate="60%" pitch="+3st">Four <break time="1s"/> is slow</prosody> and five '
+    '<prosody rate="3">is fast</prosody>.<break time="700ms"/></speak>'
+)
+
+
+@pytest.mark.parametrize("speed", [0.4, 1.0, 2.5])
+def test_a_stream_of_marked_text_equals_the_whole(
+    synthesizer: Synthesizer, speaker: SpeakerProfile, speed: float
+) -> None:
+    options = SpeechOptions(speed=speed)
+    at_once = list(synthesizer.synthesize(MARKED, speaker, options, chunk_frames=10_000))
+    for chunk_frames in (7, 60):
+        chunks = list(synthesizer.synthesize(MARKED, speaker, options, chunk_frames=chunk_frames))
+        np.testing.assert_allclose(whole(iter(chunks)), whole(iter(at_once)), atol=2e-4)
+        assert words_of(chunks) == words_of(at_once)
+    assert max(len(chunk.frames) for chunk in chunks) <= 60 + 2 * MAX_PIECE_FRAMES
+
+
+def silences(frames: FloatArray) -> list[tuple[float, float]]:
+    """Start and length, in seconds, of stretches of nothing."""
+    quiet = (frames[:, :MEL_BINS] <= np.log(LOG_FLOOR) + 1e-4).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]])))
+    return [(a / FRAMES_PER_SECOND, (b - a) / FRAMES_PER_SECOND) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+def test_breaks_last_as_long_as_was_asked_for_whatever_the_speed(
+    synthesizer: Synthesizer, speaker: SpeakerProfile, speed: float
+) -> None:
+    chunks = list(synthesizer.synthesize(MARKED, speaker, SpeechOptions(speed=speed)))
+    words = {word.word: word for word in words_of(chunks)}
+    frames = whole(iter(chunks))
+    total_s = len(frames) / FRAMES_PER_SECOND
+    assert words["One"].start_s >= 0.5
+    assert words["two"].start_s - words["One"].end_s == pytest.approx(0.8, abs=0.02)
+    assert words["three"].start_s - words["two"].end_s == pytest.approx(0.01, abs=0.02)
+    assert 4.0 <= words["Four"].start_s - words["three"].end_s < 4.6
+    assert words["is"].start_s > words["Four"].end_s
+    assert total_s - words["fast"].end_s >= 0.7
+    long = [(start, length) for start, length in silences(frames) if length > 0.4]
+    assert [round(length, 1) for _, length in long if length >= 0.65][-1] == 0.7
+    assert long[0] == (0.0, 0.5)
+    assert any(length == 4.0 for _, length in long)
+
+
+def test_words_are_heard_when_they_are_said_to_be(synthesizer: Synthesizer, speaker: SpeakerProfile) -> None:
+    chunks = list(synthesizer.synthesize(MARKED, speaker))
+    quiet = silences(whole(iter(chunks)))
+    for word in words_of(chunks):
+        middle = (word.start_s + word.end_s) / 2
+        assert not any(start <= middle < start + length for start, length in quiet), word
+
+
+def test_prosody_changes_the_tempo_and_the_pitch_of_its_words_alone(
+    synthesizer: Synthesizer, speaker: SpeakerProfile
+) -> None:
+    plain = list(synthesizer.synthesize("The keeper painted every window blue.", speaker))
+    marked_text = '<speak>The keeper <prosody rate="50%" pitch="-4st">painted every</prosody> window blue.</speak>'
+    marked = list(synthesizer.synthesize(marked_text, speaker))
+    lengths = {word.word: word.end_s - word.start_s for word in words_of(plain)}
+    for word in words_of(marked):
+        factor = 2.0 if word.word in ("painted", "every") else 1.0
+        assert word.end_s - word.start_s == pytest.approx(factor * lengths[word.word], rel=0.02), word
+    frames, times = whole(iter(marked)), {word.word: word for word in words_of(marked)}
+
+    def pitch(first: str, last: str, of: FloatArray, spoken: dict[str, WordTime]) -> float:
+        inside = of[round(spoken[first].start_s * FRAMES_PER_SECOND) : round(spoken[last].end_s * FRAMES_PER_SECOND)]
+        return float(np.median(inside[inside[:, -1] > 0.8, MEL_BINS]))
+
+    before = {word.word: word for word in words_of(plain)}
+    lower = pitch("painted", "every", frames, times) - pitch("painted", "every", whole(iter(plain)), before)
+    assert lower * 12 / np.log(2) == pytest.approx(-4.0, abs=0.6)
+    same = pitch("window", "blue", frames, times) - pitch("window", "blue", whole(iter(plain)), before)
+    assert same * 12 / np.log(2) == pytest.approx(0.0, abs=0.6)
+
+
+def test_at_temperature_zero_nothing_varies_and_less_varies_below_one(
+    synthesizer: Synthesizer, speaker: SpeakerProfile
+) -> None:
+    def frames(seed: int, temperature: float) -> FloatArray:
+        return whole(synthesizer.synthesize(TEXT, speaker, SpeechOptions(seed=seed, temperature=temperature)))
+
+    np.testing.assert_array_equal(frames(1, 0.0), frames(2, 0.0))
+    spread = [float(np.abs(frames(1, t) - frames(2, t)).mean()) for t in (0.3, 0.6, 1.0, 1.5)]
+    assert 0 < spread[0] < spread[1] < spread[2] < spread[3]
+    np.testing.assert_array_equal(frames(1, 1.0), whole(synthesizer.synthesize(TEXT, speaker, SpeechOptions(seed=1))))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.4, 1.0, 1.5])
+def test_masks_are_one_on_average_and_spread_with_the_temperature(network: Network, temperature: float) -> None:
+    masks = network.dropout_masks(np.random.default_rng(0), 4000, temperature)
+    at_one = network.dropout_masks(np.random.default_rng(0), 4000)
+    assert masks.mean() == pytest.approx(1.0, abs=0.01)
+    assert masks.std() == pytest.approx(temperature * at_one.std(), abs=0.02)
+
+
+def test_the_first_chunk_does_not_wait_for_the_second(network: Network, speaker: SpeakerProfile) -> None:
+    made: list[int] = []
+
+    class Counting(Synthesizer):
+        def _phrase_frames(self, *arguments: Any, **named: Any) -> Iterator[FloatArray]:
+            for frames in super()._phrase_frames(*arguments, **named):
+                made.append(len(frames))
+                yield frames
+
+    next(iter(Counting(network).synthesize(TEXT, speaker)))
+    assert made == [FIRST_CHUNK_FRAMES]

@@ -122,12 +122,12 @@ def test_too_long_a_text_is_refused_and_the_longest_is_not() -> None:
     assert analyse(("a " * MAX_TEXT_CHARACTERS)[:MAX_TEXT_CHARACTERS])
 
 
-@pytest.mark.parametrize("language", ["de", "zh-CN", "enx", "fr_FR"])
+@pytest.mark.parametrize("language", ["de", "zh-CN", "enx", "fr_FR", "en_US"])
 def test_other_languages_are_refused(language: str) -> None:
     error = refusal("hello", language)
     assert (error.reason, error.field) == ("LANGUAGE_UNSUPPORTED", "language")
 
 
-@pytest.mark.parametrize("language", ["", "en", "en-GB", "EN_us"])
+@pytest.mark.parametrize("language", ["", "en", "en-GB", "EN-us"])
 def test_all_of_english_is_one_language(language: str) -> None:
     assert analyse("hello", language)

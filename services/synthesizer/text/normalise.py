@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from services.common.abbreviations import (
@@ -23,19 +23,41 @@ from services.common.abbreviations import (
     UNITS,
     VULGAR_FRACTIONS,
 )
+from services.common.phones import Phones
+from services.common.sentences import OBJECT
 from services.synthesizer.text import readings
 from services.synthesizer.text.numbers import decade, ordinal
+from services.synthesizer.text.pronounce import with_possessive
 from services.synthesizer.text.readings import Place, Reading
 from services.synthesizer.text.symbols import PAUSE
 
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of writing and the words it is read as; no words and `mark` set where it is a pause."""
+    """A piece of writing and the words it is read as; no words and `mark` set where it is a pause.
+
+    Attributes:
+        words: lower-case words, or their phones where those were given.
+        start: where it begins in the text that was read.
+        punctuated: as written, with the signs that touch it.
+        rest_s: of a pause that is to last so long.
+    """
 
     written: str
-    words: tuple[str, ...] = ()
+    words: tuple[str | Phones, ...] = ()
     mark: str = ""
+    start: int = 0
+    punctuated: str = ""
+    rest_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What stands for an `OBJECT` in a text: writing with its words, or a rest."""
+
+    written: str = ""
+    words: tuple[str | Phones, ...] = ()
+    rest_s: float | None = None
 
 
 NUMBER: Final = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
@@ -44,16 +66,16 @@ _UNIT: Final = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 _CURRENCY: Final = "|".join(sorted(map(re.escape, CURRENCIES), key=len, reverse=True))
 _MAGNITUDE: Final = "|".join(sorted(MAGNITUDES, key=len, reverse=True))
 _END: Final = r"(?![\w])"
+_URL: Final = r"(?:https?://|www\.)[^\s<>\"']*[\w/]"
+_EMAIL: Final = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_SITE: Final = r"(?:[a-z\d-]+\.)+(?:com|org|net|edu|gov|io|dev|app|uk|de|eu|info)(?:/[\w/.-]*[\w/])?" + _END
+ADDRESSES: Final = re.compile(f"{_URL}|{_EMAIL}|{_SITE}", re.IGNORECASE)
 RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE if ignore_case else 0), read)
     for pattern, read, ignore_case in (
-        (r"(?:https?://|www\.)[^\s<>\"']*[\w/]", readings.read_url, True),
-        (r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", readings.read_email, True),
-        (
-            r"(?:[a-z\d-]+\.)+(?:com|org|net|edu|gov|io|dev|app|uk|de|eu|info)(?:/[\w/.-]*[\w/])?" + _END,
-            readings.read_url,
-            True,
-        ),
+        (_URL, readings.read_url, True),
+        (_EMAIL, readings.read_email, True),
+        (_SITE, readings.read_url, True),
         (
             rf"(?P<sign>{_CURRENCY})\s?(?P<number>{NUMBER})(?:\s?(?P<magnitude>{_MAGNITUDE}){_END})?"
             rf"(?P<leading>)(?P<trailing>)",
@@ -118,6 +140,12 @@ RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = t
     )
 )
 _PAUSES: Final = re.compile(r"\s+-{1,3}\s+|--+|[,;:()\[\]{}|\N{EM DASH}\N{EN DASH}\N{HORIZONTAL ELLIPSIS}]|\.{2,}")
+_POSSESSIVE: Final = re.compile(r"'s(?!\w)")
+_OPENING_SIGNS: Final = re.compile(r"(?:(?<=\s)|^)[^\s\w\N{OBJECT REPLACEMENT CHARACTER}]+$")
+_CLOSING_SIGNS: Final = re.compile(
+    r"[^\s\w\N{OBJECT REPLACEMENT CHARACTER}]+(?=\s|$|\N{OBJECT REPLACEMENT CHARACTER})|[-/]"
+)
+_SIGNS_LOOKED_AT: Final = 4
 _TYPOGRAPHY: Final = str.maketrans(
     {
         "\N{RIGHT SINGLE QUOTATION MARK}": "'",
@@ -149,21 +177,45 @@ def clean(text: str) -> str:
 
 def normalise(sentence: str) -> list[Token]:
     """What is spoken of one sentence, in order. Words are lower-case letters and apostrophes, or `x.` for a letter."""
-    text = clean(sentence)
+    return read_tokens(clean(sentence).replace(OBJECT, " "))
+
+
+def read_tokens(text: str, embedded: Sequence[Embedded] = ()) -> list[Token]:
+    """The same of a text that is clean; its n-th `OBJECT` is embedded[n]."""
     tokens: list[Token] = []
+    objects = iter(embedded)
     before = ""
     position = 0
+    token: Token | None
     while position < len(text):
-        pause = _PAUSES.match(text, position)
-        if pause:
-            tokens.append(Token(pause[0].strip(), mark=PAUSE))
-            position = pause.end()
-            continue
-        token, position = _read(text, position, before)
+        if text[position] == OBJECT:
+            token, end = _embedded(text, position, next(objects))
+        elif pause := _PAUSES.match(text, position):
+            token, end = Token(pause[0].strip(), mark=PAUSE, start=position), pause.end()
+        else:
+            token, end = _read(text, position, before)
         if token is not None:
-            tokens.append(token)
-            before = token.written.lower()
+            tokens.append(_punctuated(token, text, position, end) if token.words else token)
+            before = before if token.mark else token.written.lower()
+        position = end
     return tokens
+
+
+def _embedded(text: str, position: int, item: Embedded) -> tuple[Token, int]:
+    if item.rest_s is not None:
+        return Token("", mark=PAUSE, start=position, rest_s=item.rest_s), position + 1
+    possessive = _POSSESSIVE.match(text, position + 1)
+    if possessive is None:
+        return Token(item.written, item.words, start=position), position + 1
+    words = (*item.words[:-1], with_possessive(item.words[-1]))
+    return Token(item.written + possessive[0], words, start=position), possessive.end()
+
+
+def _punctuated(token: Token, text: str, start: int, end: int) -> Token:
+    opening = _OPENING_SIGNS.search(text[max(start - _SIGNS_LOOKED_AT, 0) : start])
+    closing = _CLOSING_SIGNS.match(text, end)
+    around = f"{opening[0] if opening else ''}{token.written}{closing[0] if closing else ''}"
+    return replace(token, punctuated=around)
 
 
 def _read(text: str, position: int, before: str) -> tuple[Token | None, int]:
@@ -175,5 +227,5 @@ def _read(text: str, position: int, before: str) -> tuple[Token | None, int]:
             continue
         words = read(Place(match, before))
         if words is not None:
-            return (Token(match[0].strip(), tuple(words)) if words else None), match.end()
+            return (Token(match[0].strip(), tuple(words), start=position) if words else None), match.end()
     return None, position + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.common.phones import Phones
 from services.synthesizer.text.pronounce import pronounce
 from services.synthesizer.text.symbols import ENDINGS, MARKS, PAUSE, START, WORD_FIRST, WORD_LAST
 
@@ -28,8 +29,9 @@ def word_edges(length: int) -> list[int]:
     return [(WORD_FIRST if i == 0 else 0) + (WORD_LAST if i == length - 1 else 0) for i in range(length)]
 
 
-def to_symbols(tokens: Sequence[str]) -> SymbolSequence:
-    """Symbols of a sentence given as lower-case words and marks, such as `["well", ",", "yes", "."]`.
+def to_symbols(tokens: Sequence[str | Phones]) -> SymbolSequence:
+    """Symbols of a sentence given as lower-case words and marks, such as `["well", ",", "yes", "."]`; for a word may
+    stand its phones.
 
     Pauses at either end and pauses in a row are dropped; the sentence is closed by a full stop unless it ends in
     another of `ENDINGS`. Words without a pronunciation stay silent but keep their index.
@@ -39,12 +41,12 @@ def to_symbols(tokens: Sequence[str]) -> SymbolSequence:
     word = -1
     pause_due = False
     for token in tokens:
-        if token in MARKS:
+        if isinstance(token, str) and token in MARKS:
             ending = token if token in ENDINGS else ending
             pause_due = pause_due or word >= 0
             continue
         word += 1
-        phones = pronounce(token)
+        phones = pronounce(token) if isinstance(token, str) else token
         if not phones:
             continue
         if pause_due and len(symbols) > 1:

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.errors import LikenessError
-from services.synthesizer.text.symbols import PHONES
+from services.common.phones import PHONES, Phones
 
 FloatArray = NDArray[np.float32]
-Phones = tuple[str, ...]
 
 GRAPHEMES: Final = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
 # The network's own order of output symbols: specials, then the dictionary's phones in alphabetical order.
@@ -127,6 +126,11 @@ def _suffixed(stem: Phones, suffix: str) -> Phones:
         voiceless = last in _VOICELESS or last in {"S", "SH", "CH"}
         ending = ("IH0", "D") if last in {"T", "D"} else ("T",) if voiceless else ("D",)
     return stem + ending
+
+
+def with_possessive(word: str | Phones) -> str | Phones:
+    """A word, or its phones, with 's."""
+    return word + "'s" if isinstance(word, str) else _suffixed(word, "s")
 
 
 def _inflected(word: str) -> Phones | None:

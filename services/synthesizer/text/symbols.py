@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from services.common.phones import PHONES as PHONES
+
 PAD: Final = "_"
 START: Final = "^"
 PAUSE: Final = ","
 ENDINGS: Final = (".", "?", "!")
-
-VOWELS: Final = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
-CONSONANTS: Final = (
-    *("B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N"),
-    *("NG", "P", "R", "S", "SH", "T", "TH", "V", "W", "Y", "Z", "ZH"),
-)
-STRESSES: Final = ("0", "1", "2")
-PHONES: Final = (*(vowel + stress for vowel in VOWELS for stress in STRESSES), *CONSONANTS)
 
 # The order is part of the trained model: append only.
 SYMBOLS: Final = (PAD, START, PAUSE, *ENDINGS, *PHONES)
