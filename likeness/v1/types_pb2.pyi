@@ -31,7 +31,7 @@ class AcousticFrames(_message.Message):
     def __init__(self, frame_count: _Optional[int] = ..., channel_count: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class SpeakerProfile(_message.Message):
-    __slots__ = ("embedding", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp", "sounds")
+    __slots__ = ("embedding", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp", "sounds", "adaptation")
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     LOG_F0_MEDIAN_FIELD_NUMBER: _ClassVar[int]
     LOG_F0_SPREAD_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class SpeakerProfile(_message.Message):
     MEL_SPREAD_FIELD_NUMBER: _ClassVar[int]
     FORMANT_WARP_FIELD_NUMBER: _ClassVar[int]
     SOUNDS_FIELD_NUMBER: _ClassVar[int]
+    ADAPTATION_FIELD_NUMBER: _ClassVar[int]
     embedding: _containers.RepeatedScalarFieldContainer[float]
     log_f0_median: float
     log_f0_spread: float
@@ -46,7 +47,28 @@ class SpeakerProfile(_message.Message):
     mel_spread: _containers.RepeatedScalarFieldContainer[float]
     formant_warp: float
     sounds: SpokenSounds
-    def __init__(self, embedding: _Optional[_Iterable[float]] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ..., sounds: _Optional[_Union[SpokenSounds, _Mapping]] = ...) -> None: ...
+    adaptation: VoiceAdaptation
+    def __init__(self, embedding: _Optional[_Iterable[float]] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ..., sounds: _Optional[_Union[SpokenSounds, _Mapping]] = ..., adaptation: _Optional[_Union[VoiceAdaptation, _Mapping]] = ...) -> None: ...
+
+class VoiceAdaptation(_message.Message):
+    __slots__ = ("network", "classes", "log_f0_median", "log_f0_spread", "mel_mean", "mel_spread", "formant_warp", "offsets")
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    LOG_F0_MEDIAN_FIELD_NUMBER: _ClassVar[int]
+    LOG_F0_SPREAD_FIELD_NUMBER: _ClassVar[int]
+    MEL_MEAN_FIELD_NUMBER: _ClassVar[int]
+    MEL_SPREAD_FIELD_NUMBER: _ClassVar[int]
+    FORMANT_WARP_FIELD_NUMBER: _ClassVar[int]
+    OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    network: str
+    classes: str
+    log_f0_median: float
+    log_f0_spread: float
+    mel_mean: _containers.RepeatedScalarFieldContainer[float]
+    mel_spread: _containers.RepeatedScalarFieldContainer[float]
+    formant_warp: float
+    offsets: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, network: _Optional[str] = ..., classes: _Optional[str] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ..., offsets: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SpokenSounds(_message.Message):
     __slots__ = ("classes", "frames", "shapes", "formant_scale")

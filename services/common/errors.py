@@ -38,6 +38,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "TEXT_UNPRONOUNCEABLE": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The text has nothing to speak"),
     "MARKUP_INVALID": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The markup of the text cannot be read"),
     "PRONUNCIATION_INVALID": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "A pronunciation cannot be read"),
+    "ADAPTATION_REFUSED": Reason(grpc.StatusCode.FAILED_PRECONDITION, 422, "The voice cannot have this adaptation"),
     "LANGUAGE_UNSUPPORTED": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The language is not supported"),
     "SPEAKER_MISMATCH": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "The recordings are of different people"),
     "FACE_NOT_FOUND": Reason(grpc.StatusCode.INVALID_ARGUMENT, 422, "No face was found"),

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from services.common.adaptation import VoiceAdaptation
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, MEL_BINS, FloatArray
 from services.common.errors import LikenessError
 from services.common.sounds import SpokenSounds
@@ -48,6 +49,7 @@ class SpeakerProfile:
         embedding: L2-normalised GE2E speaker embedding, shape (256,).
         formant_warp: formant scale found at enrolment; 1 leaves formants as they are.
         sounds: how the speaker makes each class of sounds; None for voices enrolled before that was measured.
+        adaptation: what was learned from more recordings; where there is one, speech is made with its averages.
 
     Raises:
         ValueError: a field has the wrong shape or is not finite.
@@ -60,6 +62,7 @@ class SpeakerProfile:
     mel_spread: FloatArray
     formant_warp: float = 1.0
     sounds: SpokenSounds | None = None
+    adaptation: VoiceAdaptation | None = None
 
     def __post_init__(self) -> None:
         for name, size in (("embedding", EMBEDDING_SIZE), ("mel_mean", MEL_BINS), ("mel_spread", MEL_BINS)):
@@ -73,6 +76,10 @@ class SpeakerProfile:
                 raise ValueError(f"{name}: expected a finite number, got {number}")
             object.__setattr__(self, name, number)
 
+    def sound_offsets(self) -> FloatArray | None:
+        """By how much each class of sounds is moved, shape (48, 80), in units of the spread; None: not at all."""
+        return None if self.sounds is None else self.sounds.offsets(self.formant_warp)
+
     def to_json(self) -> str:
         """One JSON object with a key for each field; `from_json` gives back the same float32 numbers."""
         return json.dumps(
@@ -84,6 +91,7 @@ class SpeakerProfile:
                 "mel_spread": [float(v) for v in self.mel_spread],
                 "formant_warp": self.formant_warp,
                 "sounds": None if self.sounds is None else self.sounds.to_json(),
+                "adaptation": None if self.adaptation is None else self.adaptation.to_json(),
             }
         )
 
@@ -96,7 +104,7 @@ class SpeakerProfile:
         """
         fields = json.loads(text)
         try:
-            sounds = fields.get("sounds")
+            sounds, adaptation = fields.get("sounds"), fields.get("adaptation")
             return cls(
                 embedding=np.asarray(fields["embedding"], np.float32),
                 log_f0_median=float(fields["log_f0_median"]),
@@ -105,6 +113,7 @@ class SpeakerProfile:
                 mel_spread=np.asarray(fields["mel_spread"], np.float32),
                 formant_warp=float(fields.get("formant_warp", 1.0)),
                 sounds=None if sounds is None else SpokenSounds.from_json(sounds),
+                adaptation=None if adaptation is None else VoiceAdaptation.from_json(adaptation),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a speaker profile: {error!r}") from error

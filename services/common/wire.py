@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from likeness.v1 import types_pb2
+from services.common.adaptation import VoiceAdaptation
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.errors import LikenessError
 from services.common.profile import EMBEDDING_SIZE, SpeakerProfile
@@ -96,6 +97,20 @@ def profile_to_wire(profile: SpeakerProfile) -> types_pb2.SpeakerProfile:
         mel_spread=profile.mel_spread.tolist(),
         formant_warp=profile.formant_warp,
         sounds=None if profile.sounds is None else _sounds_to_wire(profile.sounds),
+        adaptation=None if profile.adaptation is None else _adaptation_to_wire(profile.adaptation),
+    )
+
+
+def _adaptation_to_wire(adaptation: VoiceAdaptation) -> types_pb2.VoiceAdaptation:
+    return types_pb2.VoiceAdaptation(
+        network=adaptation.network,
+        classes=CLASSES_NAME,
+        log_f0_median=adaptation.log_f0_median,
+        log_f0_spread=adaptation.log_f0_spread,
+        mel_mean=adaptation.mel_mean.tolist(),
+        mel_spread=adaptation.mel_spread.tolist(),
+        formant_warp=adaptation.formant_warp,
+        offsets=adaptation.offsets.ravel().tolist(),
     )
 
 
@@ -130,16 +145,15 @@ def _vector(values: Sequence[float], size: int, field: str) -> FloatArray:
     return vector
 
 
-def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speaker") -> SpeakerProfile:
-    """Message -> profile; a formant warp of 0 (not calibrated) becomes 1.
+class _Averages(NamedTuple):
+    log_f0_median: float
+    log_f0_spread: float
+    mel_mean: FloatArray
+    mel_spread: FloatArray
+    formant_warp: float
 
-    Raises:
-        LikenessError: INVALID_FIELD, naming the field below `field`.
-    """
-    embedding = _vector(message.embedding, EMBEDDING_SIZE, f"{field}.embedding")
-    norm = float(np.linalg.norm(embedding))
-    if abs(norm - 1.0) > 0.01:
-        raise _invalid(f"{field}.embedding", f"expected a vector of length 1, got {norm:.3f}.")
+
+def _averages_from_wire(message: types_pb2.SpeakerProfile | types_pb2.VoiceAdaptation, field: str) -> _Averages:
     mel_mean = _vector(message.mel_mean, MEL_BINS, f"{field}.mel_mean")
     _require_range(mel_mean, MEL_RANGE, f"{field}.mel_mean", "means")
     mel_spread = _vector(message.mel_spread, MEL_BINS, f"{field}.mel_spread")
@@ -153,12 +167,44 @@ def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speake
         if not bounds[0] <= value <= bounds[1]:  # also refuses NaN
             detail = f"must lie between {bounds[0]:.3g} and {bounds[1]:.3g}, got {value:.3g}."
             raise _invalid(f"{field}.{name}", detail)
+    return _Averages(message.log_f0_median, message.log_f0_spread, mel_mean, mel_spread, message.formant_warp or 1.0)
+
+
+def adaptation_from_wire(message: types_pb2.VoiceAdaptation, *, field: str) -> VoiceAdaptation:
+    """Message -> adaptation.
+
+    Raises:
+        LikenessError: ADAPTATION_REFUSED for one that was made with other classes of sounds; INVALID_FIELD, naming the
+            field below `field`.
+    """
+    if message.classes != CLASSES_NAME:
+        detail = (
+            f"The adaptation was made with the classes of sounds {message.classes!r}, the synthesizer has "
+            f"{CLASSES_NAME!r}. Make it again with this version, or remove it from the voice."
+        )
+        raise LikenessError("ADAPTATION_REFUSED", detail, field=f"{field}.classes")
+    averages = _averages_from_wire(message, field)
+    offsets = _vector(message.offsets, SOUND_COUNT * SHAPE_SIZE, f"{field}.offsets")
+    _require_range(offsets, SHAPE_RANGE, f"{field}.offsets", "offsets")
+    return VoiceAdaptation(message.network, *averages, offsets.reshape(SOUND_COUNT, SHAPE_SIZE))
+
+
+def profile_from_wire(message: types_pb2.SpeakerProfile, *, field: str = "speaker") -> SpeakerProfile:
+    """Message -> profile; a formant warp of 0 (not calibrated) becomes 1.
+
+    Raises:
+        LikenessError: INVALID_FIELD, naming the field below `field`; ADAPTATION_REFUSED.
+    """
+    embedding = _vector(message.embedding, EMBEDDING_SIZE, f"{field}.embedding")
+    norm = float(np.linalg.norm(embedding))
+    if abs(norm - 1.0) > 0.01:
+        raise _invalid(f"{field}.embedding", f"expected a vector of length 1, got {norm:.3f}.")
+    adaptation = None
+    if message.HasField("adaptation"):
+        adaptation = adaptation_from_wire(message.adaptation, field=f"{field}.adaptation")
     return SpeakerProfile(
-        embedding=embedding,
-        log_f0_median=message.log_f0_median,
-        log_f0_spread=message.log_f0_spread,
-        mel_mean=mel_mean,
-        mel_spread=mel_spread,
-        formant_warp=message.formant_warp or 1.0,
+        embedding,
+        *_averages_from_wire(message, field),
         sounds=_sounds_from_wire(message.sounds, f"{field}.sounds") if message.HasField("sounds") else None,
+        adaptation=adaptation,
     )

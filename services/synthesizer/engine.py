@@ -101,10 +101,21 @@ class Synthesizer:
             dictionary: how words are pronounced that the speaker says otherwise; see `services.common.pronunciation`.
 
         Raises:
-            LikenessError: see `services.synthesizer.text.analyse`.
+            LikenessError: see `services.synthesizer.text.analyse`; ADAPTATION_REFUSED for a voice that was adapted to
+                another network.
         """
         options = options or SpeechOptions()
+        self._require_fitting(speaker)
         return self._speak(analyse(text, language, dictionary), speaker, options, chunk_frames)
+
+    def _require_fitting(self, speaker: SpeakerProfile) -> None:
+        adaptation, version = speaker.adaptation, self._network.version
+        if adaptation is not None and adaptation.network != version:
+            detail = (
+                f"The adaptation of the voice was made for the network {adaptation.network!r}, this is {version!r}. "
+                "Make it again with this version, or remove it from the voice."
+            )
+            raise LikenessError("ADAPTATION_REFUSED", detail, field="speaker.adaptation.network")
 
     def plain_frames(self, text: str, seed: int = 0) -> FloatArray:
         """Normalised frames (T, 82) of a text before they get a speaker, without the pauses after phrases."""

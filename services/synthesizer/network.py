@@ -5,6 +5,7 @@ It holds no state between phrases; one instance serves any number of threads.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,7 @@ class Network:
         liveliness: spread of real over generated speech per channel, shape (82,).
         reduction: frames per decoder step.
         reach_frames: context to either side that a refined frame depends on.
+        version: short name of the weights; what was learned for other weights does not fit.
 
     Raises:
         LikenessError: MODEL_INVALID when a graph is missing, changed or not one of `services.synthesizer.export`.
@@ -79,6 +81,8 @@ class Network:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
         self._encoder, self._decoder, self._postnet = session("encoder"), session("decoder"), session("postnet")
+        sums = "".join(registry.entry(f"{MODEL_NAME}-{part}").sha256 for part in ("encoder", "decoder", "postnet"))
+        self.version = hashlib.sha256(sums.encode()).hexdigest()[:12]
         metadata = self._encoder.get_modelmeta().custom_metadata_map
         try:
             config = json.loads(metadata["config"])

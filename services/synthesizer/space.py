@@ -66,7 +66,7 @@ class VoiceSpace:
     """Normalised frames -> acoustic frames of one speaker. Frame by frame, so that a stream equals the whole.
 
     Args:
-        speaker: whose voice the frames get.
+        speaker: whose voice the frames get; as adapted, if it was.
         learned: the voice that the network imitates; gives level, and what silence is.
         liveliness: factor for each channel (82,) that makes generated speech as lively as real speech; pitch is left
             as generated.
@@ -84,18 +84,20 @@ class VoiceSpace:
     ) -> None:
         learned_spread = np.maximum(learned.mel_spread, MIN_MEL_SPREAD)
         low, high = SPREAD_RATIO
-        spread = np.clip(speaker.mel_spread, low * learned_spread, high * learned_spread)
-        gain = loudness(learned.mel_mean, learned_spread) - loudness(speaker.mel_mean, spread)
-        self._mean = speaker.mel_mean + (gain + HEADROOM)
+        voice = speaker.adaptation or speaker
+        spread = np.clip(voice.mel_spread, low * learned_spread, high * learned_spread)
+        gain = loudness(learned.mel_mean, learned_spread) - loudness(voice.mel_mean, spread)
+        self._mean = voice.mel_mean + (gain + HEADROOM)
         self._spread = spread * liveliness[:MEL_BINS]
         self._liveliness = liveliness[:MEL_BINS]
-        self._sounds = None if speaker.sounds is None else spread * speaker.sounds.offsets(speaker.formant_warp)
+        offsets = voice.sound_offsets()
+        self._sounds = None if offsets is None else spread * offsets
         self._learned_mean, self._learned_spread = learned.mel_mean + HEADROOM, learned_spread
-        self._warp = None if abs(speaker.formant_warp - 1.0) < 1e-3 else warp_matrix(speaker.formant_warp)
-        f0_spread = float(np.clip(speaker.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
+        self._warp = None if abs(voice.formant_warp - 1.0) < 1e-3 else warp_matrix(voice.formant_warp)
+        f0_spread = float(np.clip(voice.log_f0_spread, MIN_LOG_F0_SPREAD, MAX_LOG_F0_SPREAD))
         self._log_f0_spread = f0_spread  # as generated: livelier pitch was recognised less often
         self._pitch_offset = pitch_offset
-        self._log_f0 = speaker.log_f0_median + pitch_shift_semitones / 12.0 * float(np.log(2.0))
+        self._log_f0 = voice.log_f0_median + pitch_shift_semitones / 12.0 * float(np.log(2.0))
 
     def __call__(self, normalised: FloatArray) -> FloatArray:
         """Acoustic frames (T, 82) of normalised frames (T, 82)."""
