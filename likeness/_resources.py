@@ -54,13 +54,14 @@ class Voices(Collection):
     def enrol(
         self,
         name: str,
-        audio_sample: FileInput | None = None,
+        audio_sample: FileInput | Sequence[FileInput] | None = None,
         *,
         consent: str,
         fast: bool = False,
         sample_media: str | None = None,
     ) -> Voice:
-        """Makes a voice from a recording of one person, ten seconds or so, any common audio format.
+        """Makes a voice from one or several recordings (at most 20) of one person, ten seconds or so together, in any
+        common audio format. Those that sound like somebody else than most are left out; `quality["clips"]` says which.
 
         `fast` takes seconds instead of half a minute, for a voice that is less alike. Instead of the recording,
         `sample_media` names one that was uploaded.
@@ -71,10 +72,9 @@ class Voices(Collection):
             "calibration": "fast" if fast else "full",
             "sample_media": sample_media,
         }
+        samples = _several(audio_sample)
         with ExitStack() as opened:
-            files = {}
-            if audio_sample is not None:
-                files["audio_sample"] = file_part(audio_sample, opened, "sample.wav")
+            files = [("audio_sample", file_part(item, opened, "sample.wav")) for item in samples]
             answer = self._transport.json("POST", self._path, data=without_none(fields), files=files)
         return Voice.from_json(answer)
 
@@ -103,7 +103,7 @@ class Faces(Collection):
 
         `picture_media` names pictures that were uploaded.
         """
-        pictures = picture if isinstance(picture, (list, tuple)) else [cast(FileInput, picture)]
+        pictures = _several(picture)
         fields = {"name": name, "consent": consent, "picture_media": ",".join(picture_media) or None}
         with ExitStack() as opened:
             parts = [("picture", file_part(item, opened, "picture.png")) for item in pictures]
@@ -180,6 +180,13 @@ class MediaFiles(Collection):
                 size_bytes += len(chunk)
                 on_progress(len(chunk))
         return size_bytes
+
+
+def _several(given: FileInput | Sequence[FileInput] | None) -> Sequence[FileInput]:
+    """One file or several, as several."""
+    if given is None:
+        return ()
+    return given if isinstance(given, (list, tuple)) else [cast(FileInput, given)]
 
 
 def file_part(source: FileInput, opened: ExitStack, fallback_name: str) -> tuple[str, Any, str]:

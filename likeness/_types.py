@@ -46,7 +46,7 @@ class Voice(_FromJson):
     Attributes:
         similarity: cosine of the calibrated voice's own speech to the recording; None when not calibrated.
         formant_warp: formant scale found at enrolment.
-        quality: how good the recording is, and under "advice" what to do better.
+        quality: how good the recording is, under "advice" what to do better, under "clips" what became of each file.
     """
 
     id: str

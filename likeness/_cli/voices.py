@@ -19,10 +19,14 @@ app = typer.Typer(help="Enrolled voices.", no_args_is_help=True)
 @app.command("enrol")
 def enrol(
     name: Annotated[str, typer.Argument(help="How you will call the voice.", show_default=False)],
-    sample: Annotated[
-        Path,
+    samples: Annotated[
+        list[Path],
         typer.Argument(
-            help="Recording of one person, ten seconds or so.", exists=True, dir_okay=False, show_default=False
+            metavar="SAMPLE...",
+            help="One or several recordings of one person, ten seconds or so together.",
+            exists=True,
+            dir_okay=False,
+            show_default=False,
         ),
     ],
     consent: Annotated[str, typer.Option(help="Id of the voice consent.", show_default=False)],
@@ -33,17 +37,21 @@ def enrol(
     url: Url = URL,
     api_key: ApiKey = None,
 ) -> None:
-    """Make a voice from a recording."""
+    """Make a voice from recordings. Of several, those that sound like somebody else are left out."""
     with Client(url, api_key) as client:
-        media = media_if_large(client, sample, "voice_sample")
+        media = media_if_large(client, samples[0], "voice_sample") if len(samples) == 1 else None
         with working(f"Enrolling {name}"):
-            given = sample if media is None else None
+            given = samples if media is None else None
             voice = client.voices.enrol(name, given, consent=consent, fast=fast, sample_media=media)
     if as_json:
         print_json(voice)
         return
     similarity = "" if voice.similarity is None else f", similarity to the recording {voice.similarity:.2f}"
     say(f"{voice.id}: {voice.name}{similarity}")
+    for clip in voice.quality.get("clips", ()):
+        if not clip["used"]:
+            sample = samples[clip["number"] - 1].name
+            complain(f"Left out: {sample}, similarity to the others {clip['similarity']:.2f}", style="yellow")
     for advice in voice.quality.get("advice", ()):
         complain(f"Advice: {advice}", style="yellow")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from services.common.audio import SAMPLE_RATE_HZ
+from likeness.v1 import encoder_pb2
+from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
@@ -32,6 +33,7 @@ from services.gateway.message_records import message_record
 from services.gateway.profiles import profile_record
 from services.gateway.protected.refusal import require_unprotected_voice
 from services.gateway.stages import Call, fields_called
+from services.gateway.voice_clips import Clip, advice, judge_clips
 
 MAX_CLIPS: Final = 20
 MAX_SAMPLE_S: Final = 600.0
@@ -54,11 +56,12 @@ class VoiceOrder:
 def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id: str) -> Voice:
     """Checks the consent, joins the clips, embeds, calibrates, and keeps profile, quality and sample.
 
-    With a spoken consent the clips must be of the person who spoke it. Protected people are refused.
+    A clip of somebody else than the others is left out and reported. With a spoken consent the clips must be of the
+    person who spoke it. Protected people are refused.
 
     Raises:
-        LikenessError: CONSENT_*, PROTECTED_PERSON, MEDIA_*, SPEECH_TOO_SHORT, ALREADY_EXISTS, and what a stage failed
-            with.
+        LikenessError: CONSENT_*, PROTECTED_PERSON, MEDIA_*, SPEECH_TOO_SHORT, SPEAKER_MISMATCH, ALREADY_EXISTS, and
+            what a stage failed with.
     """
     settings = gateway.settings
     expires_at = time.monotonic() + settings.enrolment_deadline_s
@@ -70,9 +73,10 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
             raise name_taken("voice", order.name)
     if not order.clips:
         raise LikenessError("INVALID_FIELD", "A recording of the person is needed.", field=order.clips_field)
-    samples = join_clips(order.clips, field=order.clips_field)
+    pieces = decode_clips(order.clips, field=order.clips_field)
     call = Call(request_id, expires_at, grant=Grant("enroll", tenant, (consent.id,)))
     with fields_called({"": order.clips_field, "samples_s16": order.clips_field, "samples": order.clips_field}):
+        samples, clips = judge_clips(gateway, pieces, call, label=order.name, field=order.clips_field)
         embedded = gateway.stages.embed(samples, call, label=order.name)
     profile = profile_from_wire(embedded.profile, field="encoder.profile")
     require_unprotected_voice(gateway, profile.embedding, consent=consent, field=order.clips_field)
@@ -95,7 +99,7 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
         consent_id=consent.id,
         sample_media_id=sample.id,
         profile=profile_record(profile),
-        quality=message_record(embedded.quality),
+        quality=_quality(embedded.quality, clips),
         calibration=None if calibration is None else calibration.to_json(),
     )
     prints = fingerprint(samples)
@@ -103,8 +107,19 @@ def enrol_voice(gateway: Gateway, order: VoiceOrder, *, tenant: str, request_id:
     return voice
 
 
-def join_clips(clips: Sequence[bytes], *, field: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Decodes the clips and puts them end to end: mono float32 at 16 kHz, shape (n,).
+def _quality(quality: encoder_pb2.ReferenceQuality, clips: Sequence[Clip]) -> dict[str, Any]:
+    """What the encoder says of all that is used, and what became of each clip."""
+    record = message_record(quality)
+    return record | {"advice": [*record["advice"], *advice(clips)], "clips": [clip.record() for clip in clips]}
+
+
+def join_clips(clips: Sequence[bytes], *, field: str) -> FloatArray:
+    """The clips end to end, shape (n,); raises as `decode_clips`."""
+    return np.concatenate(decode_clips(clips, field=field))
+
+
+def decode_clips(clips: Sequence[bytes], *, field: str) -> list[FloatArray]:
+    """The samples of each clip: mono float32 at 16 kHz, shape (n,).
 
     Raises:
         LikenessError: MEDIA_* naming `field`, and which clip it is when there are several.
@@ -123,7 +138,7 @@ def join_clips(clips: Sequence[bytes], *, field: str) -> np.ndarray[tuple[int], 
     if total_s > MAX_SAMPLE_S:
         detail = f"The clips last {total_s:.0f} s together; at most {MAX_SAMPLE_S:.0f} s are taken."
         raise LikenessError("MEDIA_TOO_LARGE", detail, field=field)
-    return np.concatenate(pieces)
+    return pieces
 
 
 def keep(

@@ -14,7 +14,9 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from services.common.audio import SAMPLE_RATE_HZ
 from services.common.decode import decode_picture
+from services.common.decode_audio import decode_audio
 from services.common.encode_audio import encode_audio
 from services.gateway.app import create_app
 from services.gateway.settings import GatewaySettings
@@ -218,6 +220,34 @@ def test_several_clips_are_joined_and_file_is_another_name(client: FlaskClient) 
     clips = (encode_audio(sine(180.0, 1.0), "flac"), encode_audio(sine(180.0, 1.5), "mp3"))
     made = enrol(client, "patchwork", consent(client)["id"], *clips, field="file").get_json()
     assert made["quality"]["total_seconds"] == pytest.approx(2.5, abs=0.15)
+
+
+def test_a_clip_of_somebody_else_is_left_out_and_reported(client: FlaskClient) -> None:
+    """Three clips of a voice of 180 Hz, one of a voice of 300 Hz, and one that is too short to be judged."""
+    pitches = ((180.0, 1.2), (300.0, 1.2), (181.0, 1.2), (180.0, 0.3), (179.0, 1.2))
+    clips = [encode_audio(sine(pitch_hz, seconds), "flac") for pitch_hz, seconds in pitches]
+    made = enrol(client, "quintet", consent(client)["id"], *clips).get_json()
+    told = made["quality"]["clips"]
+    assert [clip["number"] for clip in told] == [1, 2, 3, 4, 5]
+    assert [clip["used"] for clip in told] == [True, False, True, True, True]
+    assert told[1]["similarity"] < 0.5 < 0.9 < told[0]["similarity"]
+    assert told[3]["similarity"] is None
+    assert made["quality"]["total_seconds"] == pytest.approx(3 * 1.2 + 0.3, abs=0.02)
+    assert any("Clip 2" in advice for advice in made["quality"]["advice"])
+    sample = decode_audio(client.get(f"/v1/media/{made['sample_media']}").data, field="sample").samples
+    assert sample.size / SAMPLE_RATE_HZ == pytest.approx(3 * 1.2 + 0.3, abs=0.02)  # nothing of the other is kept
+    alone = enrol(client, "solo", consent(client)["id"], clips[0]).get_json()
+    assert alone["quality"]["clips"] == [{"number": 1, "seconds": 1.2, "similarity": None, "used": True}]
+
+
+@pytest.mark.parametrize("pitches", [(180.0, 300.0), (300.0, 180.0, 181.0, 301.0)])
+def test_clips_that_split_evenly_are_refused_by_their_numbers(client: FlaskClient, pitches: tuple[float, ...]) -> None:
+    clips = [encode_audio(sine(pitch_hz, 1.2), "flac") for pitch_hz in pitches]
+    refused = enrol(client, "duel", consent(client)["id"], *clips)
+    told = problem(refused, 422, "SPEAKER_MISMATCH", "audio_sample")
+    sides = ("1", "2") if len(pitches) == 2 else ("1 and 4", "2 and 3")
+    assert all(side in told["detail"] for side in sides)
+    problem(client.get("/v1/audio/voices/duel"), 404, "NOT_FOUND")
 
 
 def test_a_name_is_taken_once(client: FlaskClient) -> None:

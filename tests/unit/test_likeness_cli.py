@@ -177,6 +177,25 @@ def test_enrols_and_tells_the_advice(
     assert "4.2" in capsys.readouterr().out
 
 
+def test_enrols_several_recordings_and_names_the_one_left_out(
+    gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = [
+        {"number": number, "seconds": 4.0, "similarity": similarity, "used": similarity > 0.6}
+        for number, similarity in ((1, 0.81), (2, 0.43), (3, 0.8))
+    ]
+    voice = {"id": "voice_1", "name": "ann", "consent": "cons_1", "created_at": 1}
+    gateway.answers["POST /v1/audio/voices"] = json_answer({**voice, "quality": {"clips": clips}}, 201)
+    samples = [tmp_path / f"{name}.wav" for name in ("morning", "noon", "night")]
+    for sample in samples:
+        sample.write_bytes(sample.name.encode())
+    assert run(["voices", "enrol", "ann", *map(str, samples), "--consent", "cons_1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == "voice_1: ann\nLeft out: noon.wav, similarity to the others 0.43\n"
+    body = gateway.asked[-1].body
+    assert [body.count(f'name="audio_sample"; filename="{sample.name}"'.encode()) for sample in samples] == [1, 1, 1]
+
+
 def test_swaps_with_a_face_of_its_own(
     gateway: ScriptedGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,8 @@ class VoiceIn(FormBody):
     consent: Identifier | None = Field(None, description="Id of a live voice consent.")
     audio_sample: list[UploadFile] | None = Field(
         None,
-        description="Recording of the person, at least one second of speech; several files are joined.",
+        description="Recording of the person, at least one second of speech, in one file or several (at most 20); "
+        "those of somebody else than the most of them are left out.",
         json_schema_extra=_FILES,
     )
     sample_media: Identifier | None = Field(
@@ -68,6 +69,17 @@ class VoiceIn(FormBody):
         return self
 
 
+class ClipOut(BaseModel):
+    """One of the recordings of a voice."""
+
+    number: int = Field(description="From 1, in the order they were sent.")
+    seconds: float
+    similarity: float | None = Field(
+        description="Cosine to the mean of the others; null for a single clip, and for one too short to be judged."
+    )
+    used: bool = Field(description="False: it sounds like somebody else than the others, and was left out.")
+
+
 class ReferenceQuality(BaseModel):
     """What the encoder says of the recording."""
 
@@ -78,6 +90,7 @@ class ReferenceQuality(BaseModel):
     multiple_speakers: bool
     speaker_consistency: float
     advice: list[str] = Field(description="What to do better; empty when nothing is wrong.")
+    clips: list[ClipOut] = Field(default_factory=list, description="Empty for voices enrolled before this was kept.")
 
 
 class TrialOut(BaseModel):
@@ -141,7 +154,16 @@ def show_voice(voice: Voice) -> VoiceOut:
     description="Needs a live voice consent. Takes up to half a minute: the voice is adjusted by speaking sentences.",
     operation_id="create_voice",
 )
-@fails_with("ALREADY_EXISTS", "SPEECH_TOO_SHORT", "NOT_FOUND", "MEDIA_CHECKSUM_MISMATCH", *CONSENT, *MEDIA, *STAGE)
+@fails_with(
+    "ALREADY_EXISTS",
+    "SPEECH_TOO_SHORT",
+    "SPEAKER_MISMATCH",
+    "NOT_FOUND",
+    "MEDIA_CHECKSUM_MISMATCH",
+    *CONSENT,
+    *MEDIA,
+    *STAGE,
+)
 @needs("voices")
 @takes_place
 def create_voice(body: VoiceIn) -> VoiceOut:
