@@ -21,8 +21,8 @@ from services.gateway.stages import Call
 
 JUDGED_S: Final = 15.0  # of one clip
 # Cosines. Measured on sentences of 3.6 s of 40 speakers of speechocean762: of five clips of one person 0.3 % are left
-# out, of one stranger among four or five 97 % are found; of two clips, 95 % of those of two people are refused, and 1.5 %
-# of those of one. Longer clips are told apart better.
+# out, of one stranger among four or five 97 % are found; of two clips, 95 % of those of two people are refused, and
+# 1.5 % of those of one. Longer clips are told apart better.
 LIKE_ANOTHER: Final = 0.65  # of two clips of the same person
 LIKE_THE_OTHERS: Final = 0.72  # of a clip and the mean of several of the same person
 ROUNDS: Final = 5
