@@ -141,13 +141,20 @@ def read_pronunciation(sound: str) -> Pronunciation:
     if (text[:1], text[-1:]) in (("/", "/"), ("[", "]")) and len(text) > 2 or _ONLY_IPA & set(text):
         return Pronunciation(words=from_ipa(text))
     symbols = text.split()
-    if any(re.fullmatch(rf"(?:{'|'.join(VOWELS)})\d", symbol.upper()) for symbol in symbols) or (
-        len(symbols) > 1 and all(symbol in VOWELS or symbol in CONSONANTS for symbol in symbols)
-    ):
+    if _looks_like_arpabet(symbols):
         return Pronunciation(words=(from_arpabet(text),))
     if not any(character.isalnum() for character in text):
         raise ValueError("there is nothing in it to speak")
     return Pronunciation(respelling=text)
+
+
+def _looks_like_arpabet(symbols: list[str]) -> bool:
+    """By a vowel with its stress, or several capitals of which one has a digit or all are symbols of ARPAbet."""
+    if any(re.fullmatch(rf"(?:{'|'.join(VOWELS)})\d", symbol.upper()) for symbol in symbols):
+        return True
+    if len(symbols) < 2 or not all(re.fullmatch(r"[A-Z]{1,2}\d?", symbol) for symbol in symbols):
+        return False
+    return any(symbol[-1].isdigit() for symbol in symbols) or set(symbols) <= {*VOWELS, *CONSONANTS}
 
 
 def read_dictionary(entries: Mapping[str, str]) -> dict[str, Pronunciation]:

@@ -7,12 +7,14 @@ what holds for their parts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from services.common.sentences import OBJECT, sentence_spans
 
+SENTENCE_PAUSE_S: Final = 0.35  # natural pauses, at the usual speed
+PARAGRAPH_PAUSE_S: Final = 0.65
 ReadingKind = Literal["alias", "arpabet", "ipa", "say-as"]
 
 
@@ -66,6 +68,13 @@ class ScriptSentence:
 
     parts: tuple[Part, ...]
     paragraph_end: bool = False
+
+    def pausing(self, speed: float = 1.0) -> ScriptSentence:
+        """The same with the natural pause after it at that speed written out, unless it ends with a rest."""
+        if self.parts and isinstance(self.parts[-1], Rest):
+            return self
+        natural_s = PARAGRAPH_PAUSE_S if self.paragraph_end else SENTENCE_PAUSE_S
+        return replace(self, parts=(*self.parts, Rest(round(natural_s / speed, 3))))
 
     @property
     def spoken_text(self) -> str:

@@ -32,6 +32,7 @@ from services.gateway.db import (
     find_named,
 )
 from services.gateway.jobs.records import UNFINISHED, end_job_in
+from services.gateway.media import BESIDE
 from services.gateway.tombstones import entomb
 
 _CAME_WITH_REQUESTS: Final = ("swap_target", "swap_reference", "batch_input")
@@ -142,11 +143,11 @@ def _with_items(session: Session, job: Job) -> Sequence[Job]:
 
 
 def forget_media(session: Session, ids: Iterable[str]) -> list[str]:
-    """Deletes records of files, of the manifests beside them, and every mention of them in jobs and uploads; the keys
+    """Deletes records of files, of what lies beside them, and every mention of them in jobs and uploads; the keys
     of what is to be deleted once the transaction is committed."""
     keys: list[str] = []
     wanted = list(dict.fromkeys(ids))
-    for some in _chunks([*wanted, *_manifests_beside(session, wanted)]):
+    for some in _chunks([*wanted, *_lying_beside(session, wanted)]):
         session.execute(update(Job).where(Job.media_id.in_(some)).values(media_id=None))
         session.execute(update(Job).where(Job.target_media_id.in_(some)).values(target_media_id=None))
         session.execute(delete(Upload).where(Upload.media_id.in_(some)))
@@ -155,12 +156,12 @@ def forget_media(session: Session, ids: Iterable[str]) -> list[str]:
     return keys
 
 
-def _manifests_beside(session: Session, ids: Sequence[str]) -> list[str]:
-    """Ids of the manifests of those files that jobs made."""
+def _lying_beside(session: Session, ids: Sequence[str]) -> list[str]:
+    """Ids of the manifests and timestamps of those files that jobs made."""
     found: list[str] = []
     for some in _chunks(ids):
-        jobs = select(Media.job_id).where(Media.id.in_(some), Media.purpose != "manifest", Media.job_id.is_not(None))
-        beside = Media.job_id.in_(jobs), Media.purpose == "manifest", Media.id.not_in(some)
+        jobs = select(Media.job_id).where(Media.id.in_(some), Media.purpose.not_in(BESIDE), Media.job_id.is_not(None))
+        beside = Media.job_id.in_(jobs), Media.purpose.in_(BESIDE), Media.id.not_in(some)
         found += session.scalars(select(Media.id).where(*beside))
     return [media_id for media_id in dict.fromkeys(found) if media_id not in ids]
 

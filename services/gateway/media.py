@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ Purpose = Literal[
     "upload",
     "consent_evidence",
     "manifest",
+    "timestamps",
 ]
+BESIDE: Final = ("manifest", "timestamps")  # lie beside the output of a job, and go with it
 INLINE_PICTURE_BYTES: Final = 1024 * 1024  # larger ones travel by reference
 KEPT_WITH_LIKENESS: Final = ("voice_sample", "face_picture", "consent_evidence")  # not deleted by age
 MAX_MEDIA_BYTES: Final = 512 * 1024 * 1024
@@ -51,6 +54,7 @@ _SUFFIXES: Final = {
     "video/quicktime": "mov",
     "video/webm": "webm",
     "video/x-matroska": "mkv",
+    "application/json": "json",
     "application/jsonl": "jsonl",
     "application/pdf": "pdf",
     "application/octet-stream": "bin",
@@ -101,6 +105,43 @@ def _record(
     media = media_record(stored, media_id, tenant=tenant, content_type=content_type, purpose=purpose, job_id=job_id)
     with gateway.database.session() as session:
         session.add(media)
+    return media
+
+
+def put_beside(
+    gateway: Gateway,
+    content: bytes,
+    *,
+    media_id: str,
+    tenant: str,
+    job_id: str,
+    content_type: str,
+    purpose: Purpose,
+    file_name: str | None = None,
+) -> Media:
+    """Keeps a file that lies beside a job's output (its purpose is one of `BESIDE`). Doing it again replaces it.
+
+    Raises:
+        LikenessError: STORE_UNAVAILABLE.
+    """
+    key = f"media/{tenant}/{media_id}-{hashlib.sha256(content).hexdigest()[:16]}.{suffix_of(content_type)}"
+    stored = gateway.store.put(key, content, content_type)
+    with gateway.database.session() as session:
+        before = session.get(Media, media_id)
+        outdated = None if before is None or before.key == key else before.key
+        media = session.merge(
+            media_record(
+                stored,
+                media_id,
+                tenant=tenant,
+                content_type=content_type,
+                purpose=purpose,
+                job_id=job_id,
+                file_name=file_name,
+            )
+        )
+    if outdated is not None:
+        gateway.store.delete(outdated)
     return media
 
 

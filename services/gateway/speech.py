@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from services.gateway.observations import observe_speech
 from services.gateway.provenance import EMBEDDING
 from services.gateway.provenance.gate import SpeechGate, number_of, release
 from services.gateway.stages import Call, fields_called
-from services.gateway.synthesis import SampleStream, Utterance
+from services.gateway.synthesis import SampleStream, Utterance, Word
+from services.gateway.timestamps import store_words
 
 _log: Final = logging.getLogger(__name__)
 HTTP_NAMES: Final = {
@@ -47,6 +48,19 @@ class SpeechOrder:
     utterance: Utterance
     format: AudioFormat
     keep: bool = False  # also as media, named in the job record
+    timestamps: bool = False  # when each word is spoken is wanted
+
+
+def recorded(order: SpeechOrder) -> dict[str, Any]:
+    """What a job's record keeps of an order: nothing of what is said."""
+    utterance = asdict(order.utterance)
+    text, dictionary = utterance.pop("text"), utterance.pop("dictionary")
+    return utterance | {
+        "response_format": order.format,
+        "timestamps": order.timestamps,
+        "input_characters": len(text),
+        "dictionary_entries": len(dictionary),
+    }
 
 
 @dataclass
@@ -90,6 +104,11 @@ class Speech:
     @property
     def frame_count(self) -> int:
         return self._stream.frame_count
+
+    @property
+    def words(self) -> list[Word]:
+        """When the words of those sentences are spoken that were begun so far."""
+        return self._stream.words
 
     def complete(self, entry: Callable[[], Entry] | None = None) -> bytes:
         """The whole file, its headers with the right sizes; figures and record are final afterwards.
@@ -187,6 +206,8 @@ class Speech:
 
     def _keep(self) -> Media:
         """What was answered; of a stream, a file with the right sizes, where its container knows of such."""
+        if self.order.timestamps:
+            store_words(self.gateway, self.tenant, self.job_id, self.words, self.figures.audio_seconds)
         content_type = CONTENT_TYPES[self.order.format]
         kept = self._file
         if kept is None and content_type in EMBEDDING:

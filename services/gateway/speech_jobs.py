@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy as np
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 from services.common.encode_audio import CONTENT_TYPES, encode_audio
 from services.common.errors import LikenessError
-from services.common.sentences import split_sentences
 from services.common.wire import samples_from_s16, samples_to_s16
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Voice, find, find_named
@@ -22,16 +22,18 @@ from services.gateway.db.models import utc_now
 from services.gateway.figures import SpeechFigures, measure_similarity, model_versions
 from services.gateway.jobs import QueueOptions, queue_job
 from services.gateway.jobs.execution import Execution
-from services.gateway.jobs.records import PLAIN
+from services.gateway.jobs.records import PLAIN, without_what_is_said
 from services.gateway.jobs.results import publish_result, store_result, work_prefix
 from services.gateway.jobs.steps import run_parallel, run_step
 from services.gateway.observations import observe_speech
 from services.gateway.profiles import load_profile, speech_grant
 from services.gateway.protected.refusal import require_usable
 from services.gateway.provenance.gate import number_of, release, require_speech_mark
-from services.gateway.speech import HTTP_NAMES, SpeechOrder
+from services.gateway.speech import HTTP_NAMES, SpeechOrder, recorded
+from services.gateway.speech_text import split_text
 from services.gateway.stages import fields_called
-from services.gateway.synthesis import SampleStream, Utterance
+from services.gateway.synthesis import SampleStream, Utterance, Word
+from services.gateway.timestamps import store_words, words_from_json, words_to_json
 
 _NO_AUDIO = "The stages returned no audio for this text."
 
@@ -64,10 +66,9 @@ def queue_speech(
 
 
 def speech_parameters(order: SpeechOrder) -> dict[str, Any]:
-    """What the record of a queued speech keeps of the request."""
-    utterance = asdict(order.utterance)
-    text = utterance.pop("text")
-    return utterance | {"response_format": order.format, "input_characters": len(text), "input": text}
+    """What the record of a queued speech keeps of the request, until it is done; then what is said leaves it."""
+    utterance = order.utterance
+    return recorded(order) | {"input": utterance.text, "dictionary": dict(utterance.dictionary)}
 
 
 def run_speech_job(execution: Execution, job: Job) -> None:
@@ -78,7 +79,8 @@ def run_speech_job(execution: Execution, job: Job) -> None:
     """
     execution.check = partial(live_voice, execution.gateway, job)
     execution.report({"phase": "speaking"})
-    chunks = split_chunks(job.parameters["input"], execution.gateway.settings.speech_chunk_characters)
+    most_characters = execution.gateway.settings.speech_chunk_characters
+    chunks = split_text(job.parameters["input"], most_characters, job.parameters["speed"])
     with fields_called(HTTP_NAMES):
         spoken = run_parallel(
             execution,
@@ -89,23 +91,6 @@ def run_speech_job(execution: Execution, job: Job) -> None:
         execution.report({"phase": "encoding"})
         encoded = run_step(execution, "encode", partial(encode_chunks, execution, job, spoken))
         run_step(execution, "publish", partial(publish_speech, execution, job, encoded))
-
-
-def split_chunks(text: str, max_characters: int) -> list[str]:
-    """The text in pieces of whole sentences, none longer than the limit unless one sentence is. A text within the
-    limit stays as it is, to the letter."""
-    if len(text) <= max_characters:
-        return [text]
-    chunks: list[str] = []
-    open_chunk = ""
-    after = ""
-    for sentence in split_sentences(text):
-        longer = f"{open_chunk}{after}{sentence.text}"
-        if open_chunk and len(longer) > max_characters:
-            chunks.append(open_chunk)
-            longer = sentence.text
-        open_chunk, after = longer, "\n\n" if sentence.paragraph_end else " "
-    return [*chunks, open_chunk] if open_chunk else [text]
 
 
 def live_voice(gateway: Gateway, job: Job) -> Voice:
@@ -140,7 +125,9 @@ def speak_chunk(execution: Execution, job: Job, number: int, text: str) -> dict[
     if not heard:
         raise LikenessError("INTERNAL", _NO_AUDIO)
     stored = gateway.store.put(f"{key}.pcm", samples_to_s16(np.concatenate(heard)))
-    described = {"key": stored.key, "sha256": stored.sha256, "engine": stream.engine}
+    described: dict[str, Any] = {"key": stored.key, "sha256": stored.sha256, "engine": stream.engine}
+    if job.parameters.get("timestamps"):
+        described["words"] = words_to_json(stream.words)
     gateway.store.put(f"{key}.json", json.dumps(described).encode(), "application/json")
     return described
 
@@ -157,13 +144,17 @@ def encode_chunks(execution: Execution, job: Job, spoken: Sequence[dict[str, Any
     content_type, models = CONTENT_TYPES[container], model_versions(gateway.settings.models_dir, engine)
     released = release(gateway, job, encode_audio(samples, container), content_type, "speech", models=models)
     stored = store_result(gateway, job.tenant, job.id, released, content_type)
+    if job.parameters.get("timestamps"):
+        seconds = [chunk.size / SAMPLE_RATE_HZ for chunk in heard]
+        words = _joined_words([chunk["words"] for chunk in spoken], seconds)
+        store_words(gateway, job.tenant, job.id, words, sum(seconds))
     figures = _figures(execution, job, samples, engine, models)
     return {"stored": stored, "figures": figures.to_json()}
 
 
 def publish_speech(execution: Execution, job: Job, encoded: dict[str, Any]) -> bool:
     """Makes the file the job's result; the text leaves the record."""
-    parameters = {name: value for name, value in job.parameters.items() if name != "input"}
+    parameters = without_what_is_said(job.parameters)
     figures = encoded["figures"]
     published = publish_result(execution, encoded["stored"], purpose="speech", figures=figures, parameters=parameters)
     if published:
@@ -173,8 +164,19 @@ def publish_speech(execution: Execution, job: Job, encoded: dict[str, Any]) -> b
 
 def utterance_of(job: Job) -> Utterance:
     """How the job's text is to be spoken; the whole text while the record has it."""
-    known = ("speed", "pitch_shift_semitones", "seed", "engine", "language")
-    return Utterance(text=job.parameters.get("input", ""), **{name: job.parameters[name] for name in known})
+    known = ("speed", "pitch_shift_semitones", "seed", "engine", "language", "temperature", "dictionary")
+    given = {name: job.parameters[name] for name in known if name in job.parameters}
+    return Utterance(text=job.parameters.get("input", ""), **given)
+
+
+def _joined_words(chunks: Sequence[Sequence[dict[str, Any]]], seconds: Sequence[float]) -> list[Word]:
+    """The words of chunks that last so long, one after the other."""
+    begins_s = accumulate(seconds, initial=0.0)
+    return [
+        word
+        for words, later_s in zip(chunks, begins_s, strict=False)
+        for word in words_from_json(words, later_s=later_s)
+    ]
 
 
 def _figures(execution: Execution, job: Job, samples: FloatArray, engine: str, models: dict[str, str]) -> SpeechFigures:

@@ -18,7 +18,7 @@ from services.gateway.jobs.records import PLAIN
 from services.gateway.jobs.starting import add_running, running_job
 from services.gateway.profiles import load_profile, loaded_profile, speech_grant, voice_similarity
 from services.gateway.protected.refusal import require_usable
-from services.gateway.speech import Speech, SpeechOrder
+from services.gateway.speech import Speech, SpeechOrder, recorded
 from services.gateway.stages import Call, until
 
 _ATTEMPTS: Final = 3
@@ -77,8 +77,7 @@ def _begin(
 ) -> Speech:
     """What is allowed to begin, begun; its job has no record yet, but where the stages cannot even be asked."""
     utterance = order.utterance
-    parameters = {name: value for name, value in vars(utterance).items() if name != "text"}
-    parameters |= {"response_format": order.format, "input_characters": len(utterance.text)}
+    parameters = recorded(order)
     with gateway.database.session() as session:
         voice, profile = _find_voice(session, tenant, order.voice)
         consent = require_usable(gateway, session, voice, language=utterance.language, field="voice", profile=profile)

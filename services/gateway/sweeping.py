@@ -22,7 +22,7 @@ from services.gateway.db.models import utc_now
 from services.gateway.deletion import delete_job, forget_media, unfinished_with
 from services.gateway.jobs.records import UNFINISHED as NOT_ENDED
 from services.gateway.large_uploads import UNFINISHED, abort_upload
-from services.gateway.media import KEPT_WITH_LIKENESS
+from services.gateway.media import BESIDE, KEPT_WITH_LIKENESS
 
 AT_ONCE: Final = 200
 # An object is written before its record: one that has none may be about to get it.
@@ -116,11 +116,11 @@ def sweep_orphans(gateway: Gateway, now: datetime | None = None) -> int:
 
 def _sweep_unclaimed(gateway: Gateway, before: datetime) -> int:
     """Deletes results that their job does not have: it was called off when they were there already."""
-    is_manifest = (Media.purpose == "manifest") & (Job.state == "succeeded")  # of what need not be kept itself
-    claims = Job.state.in_(NOT_ENDED) | (Job.media_id == Media.id) | is_manifest
+    lies_beside = Media.purpose.in_(BESIDE) & (Job.state == "succeeded")  # of what need not be kept itself
+    claims = Job.state.in_(NOT_ENDED) | (Job.media_id == Media.id) | lies_beside
     claimed = select(Job.id).where(Job.id == Media.job_id, claims).exists()
     unclaimed = select(Media.id).where(
-        Media.purpose.in_(("swap", "speech", "manifest")),
+        Media.purpose.in_(("swap", "speech", *BESIDE)),
         Media.job_id.is_not(None),
         Media.created_at <= before,
         ~claimed,

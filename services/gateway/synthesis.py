@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -28,7 +28,13 @@ DEFAULT_LANGUAGE: Final = "en"
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is spoken and how. An empty engine is the vocoder's default."""
+    """What is spoken and how. An empty engine is the vocoder's default.
+
+    Attributes:
+        text: plain, or SSML.
+        temperature: how much speech varies with the seed; 1 is usual.
+        dictionary: word -> pronunciation.
+    """
 
     text: str
     speed: float = 1.0
@@ -36,6 +42,22 @@ class Utterance:
     seed: int = 0
     engine: str = ""
     language: str = DEFAULT_LANGUAGE
+    temperature: float = 1.0
+    dictionary: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and when it is spoken, in seconds from the start of the sound.
+
+    Attributes:
+        punctuated_word: with the signs that touch it.
+    """
+
+    word: str
+    punctuated_word: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +82,13 @@ class SampleStream:
     Attributes:
         engine: the vocoder engine; known with the first chunk.
         frame_count: acoustic frames seen so far.
+        words: those of the sentences that were begun so far.
     """
 
     def __init__(self, stages: Stages, profile: SpeakerProfile, utterance: Utterance, call: Call) -> None:
         self.engine = ""
         self.frame_count = 0
+        self.words: list[Word] = []
         self._stages = stages
         self._utterance = utterance
         self._call = call
@@ -98,6 +122,7 @@ class SampleStream:
         end = _End()
         try:
             for response in self._synthesis:
+                self.words += map(_word, response.words)
                 if response.frames.frame_count:
                     self.frame_count += response.frames.frame_count
                     self._frames.put(response.frames)
@@ -141,4 +166,15 @@ def _mel_request(profile: SpeakerProfile, utterance: Utterance) -> synthesizer_p
         pitch_shift_semitones=utterance.pitch_shift_semitones,
         seed=utterance.seed,
         language=utterance.language,
+        temperature=utterance.temperature,
+        dictionary=utterance.dictionary,
+    )
+
+
+def _word(timing: synthesizer_pb2.WordTiming) -> Word:
+    return Word(
+        timing.word,
+        timing.punctuated_word or timing.word,
+        round(timing.start_seconds, 4),
+        round(timing.end_seconds, 4),
     )

@@ -32,6 +32,8 @@ from services.common.errors import LikenessError
 from services.common.grants import granted_mark
 from services.common.keys import MARK, load_secret, make_keys
 from services.common.marking.audio_marker import AudioMarker
+from services.common.markup import read_script
+from services.common.script import Rest, Script, Words
 from services.common.server import StageServer
 from services.common.settings import StageSettings
 from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
@@ -81,6 +83,7 @@ class Doings(FaceDoings):
     go_on: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
     speakers: list[types_pb2.SpeakerProfile] = field(default_factory=list)
+    speeches: list[synthesizer_pb2.SynthesizeMelRequest] = field(default_factory=list)
     two_speak: bool = False  # set: every recording sounds to the encoder as if two people spoke
 
 
@@ -123,13 +126,21 @@ class FakeSynthesizer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
         return None
 
     def SynthesizeMel(self, request: Any, context: Any) -> Iterator[synthesizer_pb2.SynthesizeMelResponse]:
-        if not any(character.isalnum() for character in request.text):
+        script = read_script(request.text)
+        if not any(character.isalnum() for character in script.spoken_text):
             raise LikenessError("TEXT_UNPRONOUNCEABLE", "There is nothing to speak.", field="text")
         self._doings.speakers.append(request.speaker)
+        self._doings.speeches.append(request)
         context.add_callback(lambda: None if context.code() is None else self._doings.cancelled.set())
         detuning = abs((request.speaker.formant_warp or 1.0) - BEST_WARP)
         log_f0 = request.speaker.log_f0_median + detuning + request.pitch_shift_semitones * np.log(2) / 12
-        for word in request.text.split():
+        spoken_s = 0.0
+        for word in words_and_rests(script):
+            if isinstance(word, float):
+                spoken_s += word
+                frames = steady_frames(round(word * FRAMES_PER_SECOND), log_f0)
+                yield synthesizer_pb2.SynthesizeMelResponse(frames=frames, sentence_count=1)
+                continue
             if word.strip(".,") == BREAK_WORD:
                 raise LikenessError("INTERNAL", "The synthesizer met a calamity.")
             if word.strip(".,") == HOLD_WORD:
@@ -138,10 +149,32 @@ class FakeSynthesizer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
                         self._doings.cancelled.set()
                         return
             count = max(1, round(len(word) * FRAMES_PER_CHARACTER / (request.speed or 1.0)))
-            frames = np.full((count, FRAME_CHANNELS), -5.0, np.float32)
-            frames[:, MEL_BINS] = log_f0
-            frames[:, MEL_BINS + 1] = 1.0
-            yield synthesizer_pb2.SynthesizeMelResponse(frames=frames_to_wire(frames), sentence_count=1)
+            timing = synthesizer_pb2.WordTiming(
+                word=word.strip(".,"),
+                punctuated_word=word,
+                start_seconds=spoken_s,
+                end_seconds=spoken_s + count / FRAMES_PER_SECOND,
+            )
+            spoken_s += count / FRAMES_PER_SECOND
+            frames = steady_frames(count, log_f0)
+            yield synthesizer_pb2.SynthesizeMelResponse(frames=frames, words=[timing], sentence_count=1)
+
+
+def steady_frames(count: int, log_f0: float) -> types_pb2.AcousticFrames:
+    frames = np.full((count, FRAME_CHANNELS), -5.0, np.float32)
+    frames[:, MEL_BINS] = log_f0
+    frames[:, MEL_BINS + 1] = 1.0
+    return frames_to_wire(frames)
+
+
+def words_and_rests(script: Script) -> Iterator[str | float]:
+    """Words as written between spaces, and the seconds of rests (which the fakes fill with sound, too)."""
+    for sentence in script.sentences:
+        for part in sentence.parts:
+            if isinstance(part, Rest):
+                yield part.seconds
+            else:
+                yield from (part.text if isinstance(part, Words) else part.value).split()
 
 
 class FakeVocoder(vocoder_pb2_grpc.VocoderServiceServicer):

@@ -49,7 +49,7 @@ def _made(answer: Any) -> dict[str, Any]:
 def make_everything(client: FlaskClient) -> Ids:
     voice, face = enrol_ada(client), enrol_bob(client)
     swap = _made(client.post("/v1/swaps", data={"face": "Bob", "target": (io.BytesIO(portrait(80)), "t.png")}))
-    spoken = client.post("/v1/audio/speech", json={**SPEECH, "voice": "Ada", "keep": True, "stream": False})
+    spoken = client.post("/v1/audio/speech", json={**SPEECH, "voice": "Ada", "keep": True, "timestamps": True})
     upload = _made(
         client.post("/v1/uploads", json={"file_name": "film.mp4", "size_bytes": 100, "purpose": "swap_target"})
     )

@@ -48,6 +48,17 @@ def test_every_speech_begins_with_the_notice(client: Any) -> None:
     assert job["figures"]["audio_seconds"] == pytest.approx(both)
 
 
+def test_the_notice_is_spoken_before_markup_and_timed(client: Any) -> None:
+    marked = '<speak>Good <break time="1s"/><prosody rate="slow">morning</prosody> &amp; more.</speak>'
+    body = {"voice": "Ada", "input": marked, "response_format": "wav", "timestamps": True}
+    words = client.post("/v1/audio/speech", json=body).get_json()["words"]
+    spoken = [word["punctuated_word"] for word in words]
+    assert spoken == [*POLICY["spoken_notice"].split(), "Good", "morning", "&", "more."]
+    notice_s = spoken_seconds(POLICY["spoken_notice"])
+    assert words[4]["start"] == pytest.approx(notice_s)
+    assert words[5]["start"] - words[4]["end"] == pytest.approx(1.0, abs=0.02)
+
+
 def test_a_stage_that_cannot_add_the_notice_is_not_granted(client: Any) -> None:
     told = client.post("/v1/grants", json={"voice": "Ada"})
     assert (told.status_code, told.get_json()["reason"]) == (403, "LIKENESS_REFUSED")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
@@ -247,6 +248,79 @@ def test_speed_and_engine_reach_the_stages(stack: Stack) -> None:
     figures = stack.job(response)["figures"]
     assert figures["audio_seconds"] == pytest.approx(spoken_seconds(SHORT, speed=2.0))
     assert figures["vocoder"] == "wavenet"
+
+
+def test_timestamps_come_with_the_audio_as_json(stack: Stack) -> None:
+    response = stack.speak(timestamps=True, response_format="wav", input=LONG, keep=True)
+    timed = response.json()
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["X-Likeness-Figures"] == "complete"
+    audio = decode_audio(base64.b64decode(timed["audio"]))
+    assert timed["content_type"] == "audio/wav"
+    assert timed["duration"] == pytest.approx(audio.duration_s, abs=1e-3)
+    assert [word["punctuated_word"] for word in timed["words"]] == LONG.split()
+    assert timed["words"][0] | {"start": 0.0} == timed["words"][0]
+    assert timed["words"][-1]["end"] == pytest.approx(timed["duration"], abs=1e-3)
+    job = stack.job(response)
+    assert stack.client.get(job["timestamps_url"]).json()["words"] == timed["words"]
+    without = stack.job(stack.speak(keep=True, stream=False))
+    assert without["timestamps_url"] is None
+    assert stack.client.get(f"/v1/jobs/{without['id']}/timestamps").status_code == 404
+    assert stack.client.delete(f"/v1/jobs/{job['id']}").status_code == 200
+    assert stack.client.get(job["timestamps_url"]).status_code == 404
+
+
+def test_timestamps_of_a_stream_are_events_before_their_audio(stack: Stack) -> None:
+    response = stack.speak(input=LONG, stream_format="sse", timestamps=True, response_format="pcm")
+    events = [json.loads(line.removeprefix("data: ")) for line in response.text.splitlines() if line]
+    words = [word for event in events if event["type"] == "speech.audio.words" for word in event["words"]]
+    assert [word["punctuated_word"] for word in words] == LONG.split()
+    assert events[0]["type"] == "speech.audio.words"
+    assert words[-1]["end"] == pytest.approx(events[-1]["likeness"]["figures"]["audio_seconds"], abs=1e-3)
+
+
+@pytest.mark.parametrize("fields", [{"stream": True}, {"stream_format": "audio"}])
+def test_a_stream_of_audio_has_no_place_for_timestamps(stack: Stack, fields: dict[str, Any]) -> None:
+    response = stack.speak(timestamps=True, **fields)
+    assert (response.status_code, response.json()["field"]) == (400, "timestamps")
+
+
+def test_temperature_dictionary_and_pitch_reach_the_synthesizer_and_no_record(stack: Stack) -> None:
+    stack.speak()
+    assert stack.stages.doings.speeches[-1].temperature == 1.0
+    response = stack.speak(temperature=0.0, dictionary={"Morning": "M AO1 N"}, pitch_shift=-2.5)
+    request = stack.stages.doings.speeches[-1]
+    assert request.HasField("temperature") and request.temperature == 0.0
+    assert dict(request.dictionary) == {"Morning": "M AO1 N"}
+    assert request.pitch_shift_semitones == -2.5
+    job = stack.job(response)
+    assert job["parameters"] | {"temperature": 0.0, "dictionary_entries": 1} == job["parameters"]
+    assert "M AO1 N" not in json.dumps(job) and "Morning" not in json.dumps(job)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "reason", "field", "told"),
+    [
+        ({"input": "<speak>\n<p>a</speak>"}, 422, "MARKUP_INVALID", "input", "line 2, column"),
+        ({"input": "<speak><voice>a</voice></speak>"}, 422, "MARKUP_INVALID", "input", "<voice>: this element"),
+        ({"input": 'Wait <break time="soon"/> now'}, 422, "MARKUP_INVALID", "input", "character 6"),
+        ({"input": "a" + '<break time="10s"/>' * 31}, 422, "MARKUP_INVALID", "input", "310 s"),
+        ({"input": '<speak xml:lang="fr">Oui</speak>'}, 422, "LANGUAGE_UNSUPPORTED", "input", "'fr'"),
+        ({"dictionary": {"Ada": "AY9"}}, 422, "PRONUNCIATION_INVALID", "dictionary.Ada", "'AY9'"),
+        ({"dictionary": {"Ada": 3}}, 400, "INVALID_FIELD", "dictionary.Ada", "string"),
+        ({"temperature": 1.6}, 400, "INVALID_FIELD", "temperature", "1.5"),
+        ({"pitch_shift": 13}, 400, "INVALID_FIELD", "pitch_shift", "12"),
+        ({"input": "a" * 4097}, 400, "INVALID_FIELD", "input", "respond-async"),
+        ({"input": f"<speak>{'a' * 4097}</speak>"}, 400, "INVALID_FIELD", "input", "without markup"),
+    ],
+)
+def test_what_cannot_be_spoken_is_refused_with_its_place(
+    stack: Stack, fields: dict[str, Any], status: int, reason: str, field: str, told: str
+) -> None:
+    response = stack.speak(**fields)
+    problem = response.json()
+    assert (response.status_code, problem["reason"], problem["field"]) == (status, reason, field)
+    assert told in problem["detail"]
 
 
 def test_kept_output_is_the_media_of_the_job(stack: Stack) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sqlalchemy import func, select, text, update
 
 from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
+from services.common.markup import read_script
+from services.common.script import SENTENCE_PAUSE_S, Manner, Reading, Rest, Words
 from services.gateway.app import create_app
 from services.gateway.context import open_gateway
 from services.gateway.db import Job, JobEvent, Media, Process
@@ -29,7 +32,8 @@ from services.gateway.jobs.expiry import sweep
 from services.gateway.jobs.processes import Presence, forget_silent
 from services.gateway.settings import GatewaySettings
 from services.gateway.speech import SpeechOrder
-from services.gateway.speech_jobs import queue_speech, split_chunks
+from services.gateway.speech_jobs import queue_speech
+from services.gateway.speech_text import split_text
 from services.gateway.synthesis import Utterance
 from tests.contract.gateway_fakes import BREAK_WORD, HOLD_WORD, FakeStages, sine
 from tests.contract.gateway_worker import WorkerProcess, worker_inside
@@ -135,15 +139,72 @@ def test_a_long_speech_is_made_in_chunks_and_joined_in_order(app: Any, stages: F
         wait_for(lambda: work_keys(app, job.id) == [])
     with worker(stages):
         whole = ended(app, queue(app, LONG))
-    assert job.figures["audio_seconds"] == pytest.approx(whole.figures["audio_seconds"], abs=1e-3)
+    pauses_s = SENTENCE_PAUSE_S * (len(split_text(LONG, 30)) - 1)  # which the fakes make only where they are told to
+    assert job.figures["audio_seconds"] == pytest.approx(whole.figures["audio_seconds"] + pauses_s, abs=1e-3)
 
 
 @pytest.mark.parametrize("limit", [1, 20, 30, 60, 1000])
 def test_chunks_are_whole_sentences(limit: int) -> None:
-    chunks = split_chunks(LONG, limit)
-    assert " ".join(chunks) == LONG
-    assert all(chunk.endswith(".") for chunk in chunks)
-    assert all(len(chunk) <= limit or chunk.count(".") == 1 for chunk in chunks)
+    scripts = [read_script(chunk) for chunk in split_text(LONG, limit)]
+    texts = [" ".join(sentence.spoken_text for sentence in script.sentences) for script in scripts]
+    assert " ".join(texts) == LONG
+    assert all(text.endswith(".") for text in texts)
+    assert all(len(text) <= limit or text.count(".") == 1 for text in texts)
+    assert [script.rest_seconds for script in scripts] == [SENTENCE_PAUSE_S] * (len(scripts) - 1) + [0.0]
+
+
+def test_chunks_of_marked_text_keep_what_holds_for_them() -> None:
+    text = (
+        '<speak>One. <prosody rate="slow"><p>Two is <sub alias="said. so">s. s.</sub>.</p> '
+        '<p>Three. <break time="2s"/></p></prosody>Four &lt; five.</speak>'
+    )
+    chunks = split_text(text, 5, speed=2.0)
+    parts = [sentence.parts for chunk in chunks for sentence in read_script(chunk).sentences]
+    slow = Manner(0.75)
+    assert parts == [
+        (Words("One."), Rest(SENTENCE_PAUSE_S / 2)),
+        (Words("Two is ", slow), Reading("s. s.", "alias", "said. so", manner=slow), Words(".", slow), Rest(0.325)),
+        (Words("Three.", slow), Rest(2.0)),
+        (Words("Four < five."),),
+    ]
+    plain = split_text("I <speak> to you. <speak>Well</speak>, I do.", 20)
+    assert [read_script(chunk).sentences[0].parts[0] for chunk in plain] == [
+        Words("I <speak> to you."),
+        Words("<speak>Well</speak>, I do."),
+    ]
+
+
+def test_words_of_a_job_are_those_of_its_audio(app: Any, client: FlaskClient, stages: FakeStages) -> None:
+    body = {"input": LONG, "voice": "Ada", "timestamps": True, "dictionary": {"Ada": "AY1 D AH0"}, "temperature": 0.5}
+    with worker(stages, speech_chunk_characters=30):
+        queued = client.post("/v1/audio/speech", json=body, headers={"Prefer": "respond-async"})
+        assert queued.status_code == 202 and queued.get_json()["timestamps_url"] is None
+        job = ended(app, queued.get_json()["id"])
+    assert job.state == "succeeded", job.error
+    shown = client.get(f"/v1/jobs/{job.id}").get_json()
+    found = client.get(shown["timestamps_url"]).get_json()
+    words = found["words"]
+    assert [word["punctuated_word"] for word in words] == LONG.split()
+    assert found["duration"] == pytest.approx(job.figures["audio_seconds"], abs=1e-3)
+    assert words[-1]["end"] == pytest.approx(found["duration"], abs=0.01)
+    gaps = [after["start"] - word["end"] for word, after in pairwise(words)]
+    pauses = [gap for gap in gaps if gap > 0.01]
+    assert pauses == pytest.approx([SENTENCE_PAUSE_S] * (len(split_text(LONG, 30)) - 1), abs=0.01)
+    assert all(gap > -1e-6 for gap in gaps)
+    request = stages.doings.speeches[-1]
+    assert dict(request.dictionary) == body["dictionary"] and request.temperature == 0.5
+    assert "dictionary" not in job.parameters and job.parameters["dictionary_entries"] == 1
+    assert client.delete(f"/v1/media/{job.media_id}").status_code == 200
+    assert client.get(f"/v1/jobs/{job.id}/timestamps").status_code == 404
+
+
+def test_a_queued_text_that_cannot_be_spoken_is_refused_at_once(client: FlaskClient) -> None:
+    for body, reason in (
+        ({"input": "<speak>a & b</speak>"}, "MARKUP_INVALID"),
+        ({"input": "Hello.", "dictionary": {"x": "K QQ1"}}, "PRONUNCIATION_INVALID"),
+    ):
+        refused = client.post("/v1/audio/speech", json={"voice": "Ada", **body}, headers={"Prefer": "respond-async"})
+        assert (refused.status_code, refused.get_json()["reason"]) == (422, reason)
 
 
 # --- failing, cancelling, retrying ---

@@ -66,6 +66,7 @@ def test_the_notation_is_told_by_its_looks(sound: str, expected: Pronunciation) 
     [
         ({"ok": "AH0", "Siobhan": "SH IH0 V AO9 N"}, "dictionary.Siobhan", "'AO9'"),
         ({"x": "K AE1 QQ"}, "dictionary.x", "'QQ' is no ARPAbet symbol"),
+        ({"x": "K QQ1"}, "dictionary.x", "'QQ1' is no ARPAbet symbol"),
         ({"x": "/kʘt/"}, "dictionary.x", "'ʘ' (latin letter bilabial click)"),
         ({"x": "/st/"}, "dictionary.x", "no vowel"),
         ({"x": "..."}, "dictionary.x", "nothing in it to speak"),

@@ -36,7 +36,7 @@ def _item(maker: ItemMaker, line: Line) -> BatchItem:
     if isinstance(body, SpeechIn):
         if body.model not in MODEL_IDS:
             raise LikenessError("NOT_FOUND", f"There is no model {body.model!r}.", field="model")
-        return maker.speech(line.custom_id, speech_order(body))
+        return maker.speech(line.custom_id, speech_order(body, queued=True))
     return _swap(maker, line.custom_id, body)
 
 

@@ -59,6 +59,7 @@ class JobOut(BaseModel):
     target_media: str | None
     media: str | None = Field(description="Id of the result, where it was kept.")
     media_url: str | None
+    timestamps_url: str | None = Field(description="Where the times of a speech's words are, if they were asked for.")
     batch: str | None = Field(description="Id of the batch that it is an item of.")
     custom_id: str | None = Field(description="Of an item of a batch.")
     webhook_url: str | None
@@ -89,6 +90,7 @@ def show_job(job: Job, queue_position: int | None = None) -> JobOut:
             "target_media": job.target_media_id,
             "media": job.media_id,
             "media_url": media_url(job),
+            "timestamps_url": timestamps_url(job),
             "batch": job.batch_id,
             "custom_id": job.custom_id,
             "webhook_url": job.webhook_url,
@@ -112,6 +114,11 @@ def show_progress(progress: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def media_url(job: Job) -> str | None:
     return None if job.media_id is None else f"/v1/media/{job.media_id}"
+
+
+def timestamps_url(job: Job) -> str | None:
+    has_some = job.kind == "speech" and job.media_id is not None and job.parameters.get("timestamps")
+    return f"/v1/jobs/{job.id}/timestamps" if has_some else None
 
 
 def moment(value: datetime | None) -> int | None:

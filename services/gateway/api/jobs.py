@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal
 
 from apiflask import APIBlueprint
 from flask import Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from services.common.errors import LikenessError
 from services.gateway.accounts import needs
 from services.gateway.api.fields import (
     Deleted,
@@ -18,16 +19,37 @@ from services.gateway.api.fields import (
     PageQuery,
     current_gateway,
     current_tenant,
+    inline_schema,
     page_out,
 )
 from services.gateway.api.job_views import JobOut, show_job
 from services.gateway.api.manifests import MANIFEST_RESPONSES, manifest_response
 from services.gateway.api.reasons import fails_with
+from services.gateway.api.word_times import WordTime
 from services.gateway.db import Job, find, get_page
 from services.gateway.deletion import delete_job
+from services.gateway.downloads import file_response
 from services.gateway.jobs import JobKind, JobState, cancel_job, retry_job
+from services.gateway.timestamps import find_words
 
 bp = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", tag="Jobs")
+
+
+class Timestamps(BaseModel):
+    """When the words of a speech are spoken."""
+
+    object: Literal["audio.timestamps"]
+    job: str
+    duration: float = Field(description="Seconds.")
+    words: list[WordTime]
+
+
+_TIMESTAMPS: Final[Any] = {
+    200: {
+        "description": "The words in order",
+        "content": {"application/json": {"schema": inline_schema(Timestamps)}},
+    }
+}
 
 
 class JobQuery(PageQuery):
@@ -105,6 +127,28 @@ def get_job_manifest(job_id: str) -> Response:
     with current_gateway().database.session() as session:
         job = find(session, Job, current_tenant(), job_id, what="job")
     return manifest_response(job.id, job.id)
+
+
+@bp.get("/<job_id>/timestamps")
+@needs("read", "jobs")
+@bp.doc(
+    summary="Get the times of the words of a job's speech",
+    description="Of a speech that was ordered with `timestamps` and is kept, once it has succeeded.",
+    operation_id="get_job_timestamps",
+    responses=_TIMESTAMPS,
+)
+@fails_with("NOT_FOUND", "STORE_UNAVAILABLE")
+def get_job_timestamps(job_id: str) -> Response:
+    gateway, tenant = current_gateway(), current_tenant()
+    with gateway.database.session() as session:
+        job = find(session, Job, tenant, job_id, what="job")
+        words = find_words(session, tenant, job.id) if job.state == "succeeded" else None
+    if words is None:
+        detail = (
+            f"There are no timestamps of {job.id}: a speech has them that was ordered with timestamps, and is kept."
+        )
+        raise LikenessError("NOT_FOUND", detail)
+    return file_response(gateway, words, disposition="inline")
 
 
 @bp.delete("/<job_id>")

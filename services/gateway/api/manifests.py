@@ -10,8 +10,9 @@ from services.common.errors import LikenessError
 from services.gateway.api.fields import current_gateway, current_tenant
 from services.gateway.db import Media
 from services.gateway.downloads import file_response
+from services.gateway.media import BESIDE
 from services.gateway.provenance.manifests import EMBEDDING, SIDECAR_CONTENT_TYPE
-from services.gateway.provenance.release import MANIFEST_PURPOSE, find_sidecar
+from services.gateway.provenance.release import find_sidecar
 
 MANIFEST_RESPONSES: Final[Any] = {
     200: {
@@ -23,7 +24,7 @@ MANIFEST_RESPONSES: Final[Any] = {
 
 def has_manifest_beside(media: Media) -> bool:
     """Whether a file is an output that could not carry its manifest, and that is still there."""
-    if media.content_type in EMBEDDING or media.purpose == MANIFEST_PURPOSE:
+    if media.content_type in EMBEDDING or media.purpose in BESIDE:
         return False
     with current_gateway().database.session() as session:
         return find_sidecar(session, media.tenant, media.job_id) is not None

@@ -67,6 +67,7 @@ def _body(item: Job) -> dict[str, Any]:
         "status": item.state,
         "media": item.media_id,
         "media_url": None if item.media_id is None else f"/v1/media/{item.media_id}",
+        **({"timestamps_url": f"/v1/jobs/{item.id}/timestamps"} if item.parameters.get("timestamps") else {}),
         "figures": item.figures,
     }
 

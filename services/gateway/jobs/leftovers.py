@@ -13,6 +13,7 @@ from services.gateway.assignments import Assignment, forget_references
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media
 from services.gateway.jobs.execution import Execution
+from services.gateway.jobs.records import WHAT_IS_SAID, without_what_is_said
 from services.gateway.jobs.results import forget_work
 from services.gateway.media import withdraw
 
@@ -75,7 +76,7 @@ def give_up_retry(gateway: Gateway, job: Job) -> None:
         if upload is not None:
             record.target_media_id = None
             record.parameters = record.parameters | {"target_uploaded": False}
-        if "input" in record.parameters:
-            record.parameters = {name: value for name, value in record.parameters.items() if name != "input"}
+        if any(name in record.parameters for name in WHAT_IS_SAID):
+            record.parameters = without_what_is_said(record.parameters)
     if upload is not None:
         withdraw(gateway, upload)

@@ -28,6 +28,7 @@ JobState = Literal["queued", "processing", "succeeded", "failed", "canceled"]
 EventKind = Literal["state", "progress"]
 QUEUED: Final = "queued"
 RUNNING: Final = "processing"
+WHAT_IS_SAID: Final = ("input", "dictionary")  # of the parameters of a queued speech
 UNFINISHED: Final = (QUEUED, RUNNING)
 # Reasons for which work is called off rather than failed.
 CALLED_OFF: Final = frozenset(("CANCELLED", "CONSENT_REQUIRED", "CONSENT_NOT_LIVE"))
@@ -182,6 +183,11 @@ def report_progress(database: Database, job_id: str, progress: dict[str, Any], *
         if goes_on and tell:
             add_event(session, job_id, "progress", progress)
     return goes_on
+
+
+def without_what_is_said(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a queued speech once its text is needed no more."""
+    return {name: value for name, value in parameters.items() if name not in WHAT_IS_SAID}
 
 
 def cancel_job(session: Session, job: Job) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.gateway.context import Gateway
 from services.gateway.db import Media
-from services.gateway.media import media_record, suffix_of
+from services.gateway.media import put_beside, suffix_of
 from services.gateway.provenance.claims import OutputClaim
 from services.gateway.provenance.manifests import SIDECAR_CONTENT_TYPE, SignedOutput
 
@@ -46,25 +45,16 @@ def store_sidecar(gateway: Gateway, tenant: str, job_id: str, sidecar: bytes, co
         LikenessError: STORE_UNAVAILABLE.
     """
     media_id = sidecar_id(job_id)
-    key = f"media/{tenant}/{media_id}-{hashlib.sha256(sidecar).hexdigest()[:16]}.c2pa"
-    stored = gateway.store.put(key, sidecar, SIDECAR_CONTENT_TYPE)
-    with gateway.database.session() as session:
-        before = session.get(Media, media_id)
-        outdated = None if before is None or before.key == key else before.key
-        media = session.merge(
-            media_record(
-                stored,
-                media_id,
-                tenant=tenant,
-                content_type=SIDECAR_CONTENT_TYPE,
-                purpose=MANIFEST_PURPOSE,
-                job_id=job_id,
-                file_name=f"{media_id}{_beside(content_type)}",
-            )
-        )
-    if outdated is not None:
-        gateway.store.delete(outdated)
-    return media
+    return put_beside(
+        gateway,
+        sidecar,
+        media_id=media_id,
+        tenant=tenant,
+        job_id=job_id,
+        content_type=SIDECAR_CONTENT_TYPE,
+        purpose=MANIFEST_PURPOSE,
+        file_name=f"{media_id}{_beside(content_type)}",
+    )
 
 
 def sidecar_id(job_id: str) -> str:

@@ -15,7 +15,7 @@ from services.common.errors import LikenessError
 from services.common.languages import primary_language
 from services.common.markup import MAX_SPOKEN_CHARACTERS, read_bounded
 from services.common.pronunciation import read_dictionary
-from services.common.script import Manner, ScriptSentence, Words
+from services.common.script import PARAGRAPH_PAUSE_S, SENTENCE_PAUSE_S, Manner, ScriptSentence, Words
 from services.synthesizer.text.marked import MarkedToken, SpokenWord, UserDictionary, sentence_tokens
 from services.synthesizer.text.phonemes import NO_WORD, SymbolSequence, to_symbols
 from services.synthesizer.text.symbols import PAUSE
@@ -27,8 +27,6 @@ JOINTS: Final = frozenset(
     ("and", "but", "or", "nor", "so", "because", "although", "while", "when", "where", "which", "who", "that", "if")
 )
 PHRASE_PAUSE_S: Final = 0.12
-SENTENCE_PAUSE_S: Final = 0.35
-PARAGRAPH_PAUSE_S: Final = 0.65
 
 
 @dataclass(frozen=True)
