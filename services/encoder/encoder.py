@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.audio import FRAME_CHANNELS, MEL_BINS, SAMPLE_RATE_HZ, FloatArray, acoustic_frames, log_mel
 from services.common.errors import LikenessError
@@ -18,7 +19,7 @@ from services.common.speech_activity import speech_frames
 from services.encoder.features import mel_windows
 from services.encoder.model import average
 from services.encoder.quality import ReferenceQuality, assess
-from services.encoder.voice_activity import find_speech
+from services.encoder.voice_activity import SpeechActivity, find_speech
 
 MIN_SPEECH_S: Final = 1.0
 MAX_RECORDING_S: Final = 600.0
@@ -78,12 +79,7 @@ def encode_speech(
         raise LikenessError("INVALID_FIELD", detail, field="surely_speech")
     frames = _voiced_frames(samples) if surely_speech else acoustic_frames(samples)
     activity = find_speech(samples, frames)
-    if activity.speech_s < MIN_SPEECH_S:
-        detail = (
-            f"{name} has {activity.speech_s:.1f} s of speech in {total_s:.1f} s; "
-            f"at least {MIN_SPEECH_S:.0f} s is needed, 5 s and more are better."
-        )
-        raise LikenessError("SPEECH_TOO_SHORT", detail)
+    _require_speech(activity, total_s, name)
     embeddings = embed_windows(mel_windows(activity.trimmed))
     embedding = average(embeddings)
     if embedding_only:
@@ -92,6 +88,27 @@ def encode_speech(
     sounds = spoken_sounds(normalise(frames[speech_frames(frames)], statistics))
     quality = assess(samples, activity, embeddings)
     return EncodedSpeech(embedding, statistics, sounds, quality, time.perf_counter() - started_s)
+
+
+def speech_of_synthesized(samples: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Synthesized samples (n,) as the network hears them, pauses cut out, shape (m,), and which acoustic frames they
+    are, shape (m / 200, rounded up).
+
+    Raises:
+        LikenessError: SPEECH_TOO_SHORT with less than a second of speech.
+    """
+    activity = find_speech(samples, _voiced_frames(samples))
+    _require_speech(activity, samples.size / SAMPLE_RATE_HZ, "The synthesized speech")
+    return activity.trimmed, np.flatnonzero(activity.kept)
+
+
+def _require_speech(activity: SpeechActivity, total_s: float, name: str) -> None:
+    if activity.speech_s < MIN_SPEECH_S:
+        detail = (
+            f"{name} has {activity.speech_s:.1f} s of speech in {total_s:.1f} s; "
+            f"at least {MIN_SPEECH_S:.0f} s is needed, 5 s and more are better."
+        )
+        raise LikenessError("SPEECH_TOO_SHORT", detail)
 
 
 def _voiced_frames(samples: FloatArray) -> FloatArray:

@@ -25,7 +25,7 @@ TARGET_LEVEL_DBFS: Final = -30.0  # quieter recordings are raised to it
 
 
 @lru_cache(maxsize=1)
-def _filterbank() -> FloatArray:
+def filterbank() -> FloatArray:
     """Area-normalised triangles on Slaney's mel scale from 0 to 8 kHz, shape (40, 201)."""
 
     top_mel = 15.0 + 27.0 * np.log(SAMPLE_RATE_HZ / 2 / 1000.0) / np.log(6.4)
@@ -45,7 +45,7 @@ def mel_power(samples: FloatArray) -> FloatArray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::STEP_SAMPLES]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_SAMPLES) / FFT_SAMPLES)
     power = np.abs(np.fft.rfft(frames * hann.astype(np.float32), axis=1)) ** 2
-    return (power.astype(np.float32) @ _filterbank().T).astype(np.float32)
+    return (power.astype(np.float32) @ filterbank().T).astype(np.float32)
 
 
 def raise_level(samples: FloatArray) -> FloatArray:

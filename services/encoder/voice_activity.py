@@ -26,10 +26,12 @@ class SpeechActivity:
 
     Attributes:
         mask: speech or not, per acoustic frame of 12.5 ms, shape (T,).
+        kept: which of those frames are in `trimmed`, shape (T,).
         trimmed: the samples of the speech, pauses cut out, shape (n,).
     """
 
     mask: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
     trimmed: FloatArray
 
     @property
@@ -42,5 +44,5 @@ def find_speech(samples: FloatArray, frames: FloatArray) -> SpeechActivity:
     mask = speech_frames(frames)
     mask = erode(dilate(mask, GAP_FRAMES // 2), GAP_FRAMES // 2)
     mask = dilate(erode(mask, MIN_RUN_FRAMES // 2), MIN_RUN_FRAMES // 2)
-    kept = np.repeat(dilate(mask, MARGIN_FRAMES), HOP_SAMPLES)[: samples.size]
-    return SpeechActivity(mask, samples[kept])
+    kept = dilate(mask, MARGIN_FRAMES)
+    return SpeechActivity(mask, kept, samples[np.repeat(kept, HOP_SAMPLES)[: samples.size]])

@@ -124,16 +124,20 @@ class Synthesizer:
             made += self._phrase_frames(self._network.encode(phrase.sequence, STYLE), (seed, number), CHUNK_FRAMES)
         return np.concatenate(made)
 
-    def _speak(
-        self, phrases: list[Phrase], speaker: SpeakerProfile, options: SpeechOptions, chunk_frames: int
-    ) -> Iterator[FrameChunk]:
-        space = VoiceSpace(
+    def voice_space(self, speaker: SpeakerProfile, pitch_shift_semitones: float = 0.0) -> VoiceSpace:
+        """From `plain_frames` to those of the speaker."""
+        return VoiceSpace(
             speaker,
             self._network.styles[STYLE],
             self._network.liveliness,
             pitch_offset=self._network.pitch_offsets[STYLE],
-            pitch_shift_semitones=options.pitch_shift_semitones,
+            pitch_shift_semitones=pitch_shift_semitones,
         )
+
+    def _speak(
+        self, phrases: list[Phrase], speaker: SpeakerProfile, options: SpeechOptions, chunk_frames: int
+    ) -> Iterator[FrameChunk]:
+        space = self.voice_space(speaker, options.pitch_shift_semitones)
         sentence_count = phrases[-1].sentence_index + 1
         opening = space.silence(round(phrases[0].rest_before_s * FRAMES_PER_SECOND))
         frames_before, phrase_number = len(opening), 0

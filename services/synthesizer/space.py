@@ -72,6 +72,9 @@ class VoiceSpace:
             as generated.
         pitch_offset: what the network takes for the median of normalised log-F0; should be 0 and is not quite.
         pitch_shift_semitones: added to the pitch.
+
+    Attributes:
+        unit: spread of each band, shape (80,), in nepers, that the offsets of classes of sounds are multiples of.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class VoiceSpace:
         learned_spread = np.maximum(learned.mel_spread, MIN_MEL_SPREAD)
         low, high = SPREAD_RATIO
         voice = speaker.adaptation or speaker
-        spread = np.clip(voice.mel_spread, low * learned_spread, high * learned_spread)
+        self.unit = spread = np.clip(voice.mel_spread, low * learned_spread, high * learned_spread)
         gain = loudness(learned.mel_mean, learned_spread) - loudness(voice.mel_mean, spread)
         self._mean = voice.mel_mean + (gain + HEADROOM)
         self._spread = spread * liveliness[:MEL_BINS]
@@ -101,16 +104,11 @@ class VoiceSpace:
 
     def __call__(self, normalised: FloatArray) -> FloatArray:
         """Acoustic frames (T, 82) of normalised frames (T, 82)."""
-        mel = normalised[:, :MEL_BINS]
-        level = mel.mean(axis=1, keepdims=True)
-        speech_share = 1.0 / (1.0 + np.exp(-(level - SILENCE_LEVEL) / SILENCE_WIDTH))
-        silence = self._learned_mean + self._learned_spread * mel
-        warped = mel if self._warp is None else mel @ self._warp
-        speech = self._mean + self._spread * warped
-        if self._sounds is not None:
-            speech = speech + self._memberships(normalised) @ self._sounds
+        silence = self._learned_mean + self._learned_spread * normalised[:, :MEL_BINS]
+        speech = self._mean + self.deviation(normalised)
+        speech_share = self.speech_share(normalised)
         out = np.empty_like(normalised, dtype=np.float32)
-        mel = limit(speech_share * speech + (1.0 - speech_share) * silence)
+        mel = limit(np.asarray(speech_share * speech + (1.0 - speech_share) * silence, np.float32))
         out[:, :MEL_BINS] = np.clip(mel, LOG_SILENCE, MAX_LOG_MEL)
         deviation = np.clip(normalised[:, LOG_F0] - self._pitch_offset, -PITCH_REACH, PITCH_REACH)
         log_f0 = self._log_f0 + self._log_f0_spread * deviation
@@ -118,7 +116,20 @@ class VoiceSpace:
         out[:, VOICING] = np.clip(0.5 * (normalised[:, VOICING] + 1.0), 0.0, 1.0)
         return out
 
-    def _memberships(self, normalised: FloatArray) -> FloatArray:
+    def deviation(self, normalised: FloatArray) -> FloatArray:
+        """By how much the bands of speech differ from the speaker's mean, shape (T, 80), in nepers."""
+        mel = normalised[:, :MEL_BINS]
+        bands = self._spread * (mel if self._warp is None else mel @ self._warp)
+        deviation = bands if self._sounds is None else bands + self.memberships(normalised) @ self._sounds
+        return np.asarray(deviation, np.float32)
+
+    @staticmethod
+    def speech_share(normalised: FloatArray) -> FloatArray:
+        """How much of each frame is speech rather than silence, from 0 to 1, shape (T, 1)."""
+        level = normalised[:, :MEL_BINS].mean(axis=1, keepdims=True)
+        return np.asarray(1.0 / (1.0 + np.exp(-(level - SILENCE_LEVEL) / SILENCE_WIDTH)), np.float32)
+
+    def memberships(self, normalised: FloatArray) -> FloatArray:
         """Share of each class of sounds in each frame, shape (T, classes)."""
         lively = normalised.copy()
         lively[:, :MEL_BINS] *= self._liveliness
