@@ -1,6 +1,6 @@
 """The whole voice chain as a user meets it: enrol a recording over HTTP, speak, measure what comes back.
 
-    python -m benchmarks.voice --json [--speech-dir DIR] [--speakers N] [--sentences N] [--no-shorter]
+    python -m benchmarks.voice --json [--speech-dir DIR] [--speakers N] [--sentences N] [--texts N] [--no-shorter]
 
 DIR holds a manifest.tsv (see services/common/corpus.py); its held-out speakers are cloned. Without DIR the demo's
 synthetic persona is, and retrieval and verification, which need several speakers, are left out.
@@ -30,7 +30,9 @@ from benchmarks.machine import describe_machine
 from benchmarks.mos import overall_mos
 from benchmarks.recognition import recognise, word_errors, words
 from benchmarks.sentences import SENTENCES
+from benchmarks.slips import SlipFinder, bad_share
 from benchmarks.speakers import Speaker, embed, held_out, persona
+from benchmarks.texts import some_texts
 from benchmarks.verification import equal_error_rate, retrieval_top1, trial_scores
 from likeness._stack import Stack, free_ports, local_servers
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray, track_pitch
@@ -93,13 +95,16 @@ class Cloning:
         voice = self._client.voices.enrol(name, wav_bytes(reference), consent=self._consent)
         return str(voice.id)
 
-    def speak(self, voice: str, speaker: int, sentence: int) -> Spoken:
-        speech = self._client.speak(SENTENCES[sentence], voice=voice, format="wav", seed=sentence)
+    def samples_of(self, text: str, voice: str, seed: int) -> tuple[FloatArray, likeness.SpeechFigures]:
+        """Speech as 16 kHz mono samples (n,), and what the service reports of it."""
+        speech = self._client.speak(text, voice=voice, format="wav", seed=seed)
         rate, s16 = wavfile.read(io.BytesIO(speech.audio))
         if rate != SAMPLE_RATE_HZ:
             raise RuntimeError(f"the service answered with {rate} Hz")
-        samples = s16.astype(np.float32) / 32768.0
-        figures = speech.figures
+        return s16.astype(np.float32) / 32768.0, speech.figures
+
+    def speak(self, voice: str, speaker: int, sentence: int) -> Spoken:
+        samples, figures = self.samples_of(SENTENCES[sentence], voice, sentence)
         return Spoken(
             speaker,
             sentence,
@@ -115,6 +120,18 @@ def word_error_rate(spoken: dict[int, FloatArray]) -> float:
     """Errors over words, of samples by sentence number."""
     errors = sum(word_errors(words(SENTENCES[i]), recognise(samples)) for i, samples in spoken.items())
     return errors / sum(len(words(SENTENCES[i])) for i in spoken)
+
+
+def slips(cloning: Cloning, voices: list[str], count: int) -> dict[str, Any]:
+    """Share of texts, of one word to four hundred, that are not spoken word by word; the voices take turns."""
+    finder = SlipFinder()
+    judged = []
+    for number, text in enumerate(some_texts(count)):
+        found = finder.slips(cloning.samples_of(text, voices[number % len(voices)], number)[0], text)
+        judged.append(found)
+        if found:
+            _log.info("%s in: %.80s", found, text)
+    return bad_share(judged)
 
 
 def resemblance(spoken: list[Spoken], speakers: list[Speaker]) -> dict[str, Any]:
@@ -135,7 +152,7 @@ def resemblance(spoken: list[Spoken], speakers: list[Speaker]) -> dict[str, Any]
 
 
 def measure(
-    client: likeness.Client, speakers: list[Speaker], sentence_count: int, *, shorter: bool = True
+    client: likeness.Client, speakers: list[Speaker], sentence_count: int, text_count: int, *, shorter: bool = True
 ) -> dict[str, Any]:
     """All figures, those of shorter references if asked for.
 
@@ -153,6 +170,8 @@ def measure(
     _log.info("recognising words")
     wer = word_error_rate({item.sentence: item.samples for item in spoken[:sentence_count]})
     wer_flite = word_error_rate({i: read_audio(path_of(i)) for i in range(sentence_count)})
+    _log.info("looking for slips in %d texts", text_count)
+    bad = slips(cloning, voices, text_count) if text_count else {}
     return {
         "speakers": len(speakers),
         "sentences": sentence_count,
@@ -160,6 +179,7 @@ def measure(
         "wer": round(wer, 4),
         "wer_flite": round(wer_flite, 4),
         "wer_excess": round(wer - wer_flite, 4),
+        **bad,
         **resemblance(spoken, speakers),
         "dnsmos": round(float(np.mean([overall_mos(item.samples) for item in spoken])), 3),
         "rtf": round(float(np.median([item.rtf for item in spoken])), 4),
@@ -197,6 +217,9 @@ def main() -> int:
     parser.add_argument("--speakers", type=int, default=0, help="at most so many speakers; 0 means all held-out ones")
     parser.add_argument("--sentences", type=int, default=len(SENTENCES), choices=range(1, len(SENTENCES) + 1))
     parser.add_argument(
+        "--texts", type=int, default=200, choices=range(0, 201), metavar="0-200", help="texts to look for slips in"
+    )
+    parser.add_argument(
         "--shorter", action=argparse.BooleanOptionalAction, default=True, help="also references of 1, 3 and 5 s"
     )
     arguments = parser.parse_args()
@@ -210,7 +233,7 @@ def main() -> int:
     if arguments.speakers:
         speakers = speakers[: arguments.speakers]
     with running_stack() as client:
-        figures = measure(client, speakers, arguments.sentences, shorter=arguments.shorter)
+        figures = measure(client, speakers, arguments.sentences, arguments.texts, shorter=arguments.shorter)
     figures["machine"] = describe_machine()
     print(json.dumps(figures, indent=None if arguments.json else 2))
     return 0

@@ -96,10 +96,12 @@ def recogniser_pcm(samples: FloatArray) -> bytes:
 class ForcedAligner:
     """Aligns one recording after the other; not to be called from two threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, **search: Any) -> None:
+        """`search` has other settings of the recogniser than `SEARCH`."""
         from pocketsphinx import Decoder
 
-        self._decoder: Any = Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL", lm=None, cmn="batch", **SEARCH)
+        options = SEARCH | search
+        self._decoder: Any = Decoder(samprate=SAMPLE_RATE_HZ, loglevel="FATAL", lm=None, cmn="batch", **options)
         self._names: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def align(self, samples: FloatArray, tokens: Sequence[str]) -> ForcedAlignment | None:
@@ -119,22 +121,21 @@ class ForcedAligner:
         if not spoken:
             raise ValueError("expected at least one word that can be pronounced")
         decoder = self._decoder
-        pcm = recogniser_pcm(samples)
         decoder.set_align_text(" ".join([self._name(word, phones) for word, phones in spoken]))
-        self._hear(pcm)
+        self._hear(samples)
         if decoder.hyp() is None:
             return None
         decoder.set_alignment()
-        self._hear(pcm)
+        self._hear(samples)
         found = decoder.get_alignment()
         heard = [] if found is None else [_heard_phones(word) for word in found if word.name[0] not in "<["]
         if len(heard) != len(spoken):
             return None
         return ForcedAlignment(tuple(HeardWord(word, phones) for (word, _), phones in zip(spoken, heard, strict=True)))
 
-    def _hear(self, pcm: bytes) -> None:
+    def _hear(self, samples: FloatArray) -> None:
         self._decoder.start_utt()
-        self._decoder.process_raw(pcm, no_search=False, full_utt=True)
+        self._decoder.process_raw(recogniser_pcm(samples), no_search=False, full_utt=True)
         self._decoder.end_utt()
 
     def _name(self, word: str, phones: tuple[str, ...]) -> str:
