@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--speakers", type=int, default=0, help="at most so many speakers; 0 means all held-out ones")
     parser.add_argument("--sentences", type=int, default=len(SENTENCES), choices=range(1, len(SENTENCES) + 1))
     parser.add_argument(
-        "--texts", type=int, default=200, choices=range(0, 201), metavar="0-200", help="texts to look for slips in"
+        "--texts", type=int, default=200, choices=range(201), metavar="0-200", help="texts to look for slips in"
     )
     parser.add_argument(
         "--shorter", action=argparse.BooleanOptionalAction, default=True, help="also references of 1, 3 and 5 s"
