@@ -11,6 +11,7 @@ from likeness._errors import LikenessAPIError, LikenessClientError, LikenessConn
 from likeness._grants import Grant
 from likeness._protected import ProtectedPerson
 from likeness._provenance import Origin, Verification
+from likeness._subtitles import to_srt, to_vtt
 from likeness._swaps import SwapJob
 from likeness._types import (
     Batch,
@@ -26,6 +27,7 @@ from likeness._types import (
     SpeechFigures,
     Swap,
     Voice,
+    Word,
 )
 from likeness._uploads import Upload
 
@@ -61,4 +63,7 @@ __all__ = [
     "Upload",
     "Verification",
     "Voice",
+    "Word",
+    "to_srt",
+    "to_vtt",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
@@ -18,7 +20,7 @@ from likeness._provenance import Verification, verify
 from likeness._resources import Faces, FileInput, MediaFiles, Voices
 from likeness._swaps import Swaps
 from likeness._transport import Transport, without_none
-from likeness._types import Speech, SpeechFigures, Swap
+from likeness._types import Speech, SpeechFigures, Swap, Word
 from likeness._uploads import Uploads
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -89,15 +91,23 @@ class Client:
         format: str = "wav",
         speed: float = 1.0,
         seed: int | None = None,
+        pitch_shift: float | None = None,
+        temperature: float | None = None,
+        dictionary: Mapping[str, str] | None = None,
+        timestamps: bool = False,
         to: IO[bytes] | Callable[[bytes], object] | None = None,
     ) -> Speech:
-        """Speaks a text of at most 4096 characters.
+        """Speaks a text of at most 4096 characters: plain, with `<break time="300ms"/>` in it, or SSML.
 
         Args:
             voice: id or name of an enrolled voice.
             format: wav, mp3, flac, opus, aac or pcm.
             speed: 0.25 to 4.
             seed: the same seed gives the same speech, but for its mark.
+            pitch_shift: semitones, -12 to 12.
+            temperature: 0 to 1.5; how much speech varies with the seed. 1 is usual.
+            dictionary: word -> pronunciation: ARPAbet, IPA between slashes, or other words.
+            timestamps: `words` of the result say when each is spoken; the audio then comes in one piece.
             to: a binary file, or a function that takes bytes; gets the audio while it arrives, and it is not kept.
         """
         body = without_none(
@@ -107,8 +117,14 @@ class Client:
                 "response_format": format,
                 "speed": speed,
                 "seed": seed,
+                "pitch_shift": pitch_shift,
+                "temperature": temperature,
+                "dictionary": dict(dictionary) if dictionary else None,
+                "timestamps": timestamps or None,
             }
         )
+        if timestamps:
+            return self._speak_timed(body, to)
         kept: list[bytes] = []
         write = _writer(to, kept)
         size_bytes = 0
@@ -123,6 +139,21 @@ class Client:
             size_bytes=size_bytes,
             job_id=job_id,
             figures=self._speech_figures(response, job_id),
+        )
+
+    def _speak_timed(self, body: Mapping[str, Any], to: IO[bytes] | Callable[[bytes], object] | None) -> Speech:
+        with self._transport.stream("POST", "/v1/audio/speech", json=body) as response:
+            timed = json.loads(response.read())
+        kept: list[bytes] = []
+        audio = base64.b64decode(timed["audio"])
+        _writer(to, kept)(audio)
+        return Speech(
+            audio=b"".join(kept),
+            content_type=timed["content_type"],
+            size_bytes=len(audio),
+            job_id=timed["job"],
+            figures=self._speech_figures(response, timed["job"]),
+            words=tuple(Word.from_json(word) for word in timed["words"]),
         )
 
     def _speech_figures(self, response: httpx.Response, job_id: str) -> SpeechFigures:

@@ -12,7 +12,7 @@ from typing import IO, Final
 from likeness._errors import LikenessAPIError, LikenessConnectionError, LikenessJobError
 from likeness._resources import Collection, FileInput, MediaFiles, file_part
 from likeness._transport import without_none
-from likeness._types import ENDED, Batch, Job, JobEvent, Progress
+from likeness._types import ENDED, Batch, Job, JobEvent, Progress, Word
 
 FIRST_POLL_S: Final = 0.1
 MAX_POLL_S: Final = 1.0
@@ -31,6 +31,11 @@ class Jobs(Collection):
 
     def get(self, job_id: str) -> Job:
         return Job.from_json(self._get(job_id))
+
+    def words(self, job_id: str) -> tuple[Word, ...]:
+        """When the words of a speech are spoken that was ordered with timestamps and is kept."""
+        found = self._transport.json("GET", f"{self._path}/{job_id}/timestamps")
+        return tuple(Word.from_json(word) for word in found["words"])
 
     def list(
         self, *, status: str | None = None, kind: str | None = None, batch: str | None = None, limit: int | None = None

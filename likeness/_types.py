@@ -47,6 +47,7 @@ class Voice(_FromJson):
         similarity: cosine of the calibrated voice's own speech to the recording; None when not calibrated.
         formant_warp: formant scale found at enrolment.
         quality: how good the recording is, under "advice" what to do better, under "clips" what became of each file.
+        adaptation: when the voice was adapted, and "similarity_before" and "similarity"; None when it was not.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Voice(_FromJson):
     similarity: float | None = None
     formant_warp: float = 1.0
     quality: Mapping[str, Any] = field(default_factory=dict)
+    adaptation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,29 @@ class SpeechFigures:
 
 
 @dataclass(frozen=True)
+class Word(_FromJson):
+    """A word, and when it is spoken, in seconds from the beginning of the audio.
+
+    Attributes:
+        punctuated_word: with the signs that touch it.
+    """
+
+    word: str
+    start: float
+    end: float
+    punctuated_word: str = ""
+
+
+@dataclass(frozen=True)
 class Speech:
-    """Spoken text. `audio` is empty when it was streamed into a file."""
+    """Spoken text. `audio` is empty when it went into a file; `words` are there where timestamps were asked for."""
 
     audio: bytes
     content_type: str
     size_bytes: int
     job_id: str
     figures: SpeechFigures
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +201,7 @@ class Job(_FromJson):
     finished_at: int | None = None
     batch: str | None = None
     custom_id: str | None = None
+    timestamps_url: str | None = None  # of a speech that was ordered with timestamps
 
 
 @dataclass(frozen=True)

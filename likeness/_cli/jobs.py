@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from likeness._cli.film_bar import describe, film_bar
-from likeness._cli.options import URL, ApiKey, Json, Url
+from likeness._cli.options import URL, ApiKey, Json, Url, writable
 from likeness._cli.output import print_json, print_table, say
+from likeness._cli.speak import TIMESTAMP_WRITERS
 from likeness._client import Client
 from likeness._errors import LikenessJobError
 from likeness._types import ENDED, Job, Progress
@@ -65,6 +67,23 @@ def watch(job: JobId, as_json: Json = False, url: Url = URL, api_key: ApiKey = N
     _print(found, as_json)
     if found.status != "succeeded":
         raise LikenessJobError(found.id, found.status, {**(found.error or {}), "field": None})
+
+
+@app.command("timestamps")
+def timestamps(
+    job: JobId,
+    out: Annotated[Path, typer.Argument(help="Ends with .json, .srt or .vtt.", show_default=False)],
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Write when the words of a speech are spoken that was ordered with timestamps."""
+    write = TIMESTAMP_WRITERS.get(out.suffix.lower())
+    if write is None:
+        raise typer.BadParameter(f"{out.name!r}: end the file's name with {', '.join(TIMESTAMP_WRITERS)}")
+    with Client(url, api_key) as client:
+        words = client.jobs.words(job)
+    writable(out).write_text(write(words), encoding="utf-8")
+    say(f"{out}: {len(words)} words")
 
 
 @app.command("cancel")

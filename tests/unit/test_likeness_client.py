@@ -72,6 +72,9 @@ def test_public_names() -> None:
         "Upload",
         "Verification",
         "Voice",
+        "Word",
+        "to_srt",
+        "to_vtt",
     ]
     assert all(hasattr(likeness, name) for name in likeness.__all__)
 
