@@ -87,6 +87,15 @@ class Voices(Collection):
     def delete(self, voice: str) -> None:
         self._transport.request("DELETE", f"{self._path}/{voice}")
 
+    def adapt(self, voice: str, adaptation: FileInput) -> Voice:
+        """Installs what `python -m services.synthesizer.adapt` learned from more recordings of the person."""
+        with ExitStack() as opened:
+            files = [("adaptation", file_part(adaptation, opened, "voice.safetensors"))]
+            return Voice.from_json(self._transport.json("PUT", f"{self._path}/{voice}/adaptation", files=files))
+
+    def remove_adaptation(self, voice: str) -> None:
+        self._transport.request("DELETE", f"{self._path}/{voice}/adaptation")
+
 
 class Faces(Collection):
     """Enrolled faces."""

@@ -1,4 +1,4 @@
-"""`likeness voices enrol|list|delete`."""
+"""`likeness voices enrol|adapt|list|delete`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,36 @@ def enrol(
             complain(f"Left out: {sample}, similarity to the others {clip['similarity']:.2f}", style="yellow")
     for advice in voice.quality.get("advice", ()):
         complain(f"Advice: {advice}", style="yellow")
+
+
+@app.command("adapt")
+def adapt(
+    voice: Annotated[str, typer.Argument(help="Id or name of the voice.", show_default=False)],
+    adaptation: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="Made by `python -m services.synthesizer.adapt`.", exists=True),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Speak as enrolled again.")] = False,
+    as_json: Json = False,
+    url: Url = URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Install what a voice learned from more recordings, or remove it."""
+    if (adaptation is None) != remove:
+        raise typer.BadParameter("give either FILE or --remove")
+    with Client(url, api_key) as client:
+        if adaptation is None:
+            client.voices.remove_adaptation(voice)
+            say(f"{voice} is spoken as it was enrolled.")
+            return
+        with working(f"Adapting {voice}"):
+            adapted = client.voices.adapt(voice, adaptation)
+    if as_json:
+        print_json(adapted)
+        return
+    measured = adapted.adaptation or {}
+    before, after = measured.get("similarity_before", 0.0), measured.get("similarity", 0.0)
+    say(f"{adapted.id}: {adapted.name}, similarity to the recording {before:.2f} -> {after:.2f}")
 
 
 @app.command("list")

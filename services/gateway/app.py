@@ -37,6 +37,7 @@ from services.gateway.api import (
     tenants,
     uploads,
     verify,
+    voice_adaptation,
     voices,
     webhooks,
 )
@@ -60,6 +61,7 @@ _BLUEPRINTS: Final = (
     consents.well_known,
     protected.bp,
     voices.bp,
+    voice_adaptation.bp,
     speech.bp,
     faces.bp,
     swaps.bp,

@@ -20,19 +20,23 @@ def profile_record(profile: SpeakerProfile) -> dict[str, Any]:
 
 
 def load_profile(voice: Voice) -> SpeakerProfile:
-    """A voice's profile never changes: the last few are kept, as reading one takes a millisecond."""
+    """A voice's profile changes only when it is adapted: the last few are kept, as reading one takes a millisecond."""
     profile = loaded_profile(voice)
     if profile is None:
         profile = SpeakerProfile.from_json(json.dumps(voice.profile))
         if len(_loaded) >= MAX_LOADED:
             _loaded.clear()
-        _loaded[voice.id, voice.created_at] = profile
+        _loaded[_version(voice)] = profile
     return profile
 
 
 def loaded_profile(voice: Voice) -> SpeakerProfile | None:
     """The profile where it has been kept, so that nobody needs to read it from the database."""
-    return _loaded.get((voice.id, voice.created_at))
+    return _loaded.get(_version(voice))
+
+
+def _version(voice: Voice) -> tuple[str, datetime]:
+    return voice.id, voice.adapted_at or voice.created_at
 
 
 def speech_grant(voice: Voice, profile: SpeakerProfile, mark: int | None, language: str) -> Grant:
@@ -42,5 +46,7 @@ def speech_grant(voice: Voice, profile: SpeakerProfile, mark: int | None, langua
 
 
 def voice_similarity(voice: Voice) -> float | None:
-    """Cosine of the calibrated voice's speech to the enrolled one; None when it was not calibrated."""
+    """Cosine of the calibrated or adapted voice's speech to the enrolled one; None when it is neither."""
+    if voice.adaptation is not None:
+        return float(voice.adaptation["similarity"])
     return None if voice.calibration is None else float(voice.calibration["similarity"])

@@ -23,7 +23,7 @@ from services.gateway.stages import Call, until
 
 _ATTEMPTS: Final = 3
 _VOICES, _CONSENTS = cast(Table, Voice.__table__), cast(Table, Consent.__table__)
-_SHORT: Final = ("id", "tenant", "created_at", "consent_id", "calibration")
+_SHORT: Final = ("id", "tenant", "created_at", "consent_id", "calibration", "adapted_at", "adaptation")
 _SHORT_VOICE: Final = select(*(_VOICES.c[name] for name in _SHORT)).where(
     _VOICES.c.tenant == bindparam("wanted_tenant"), _VOICES.c.id == bindparam("wanted_id")
 )

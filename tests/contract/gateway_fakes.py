@@ -132,8 +132,9 @@ class FakeSynthesizer(synthesizer_pb2_grpc.SynthesizerServiceServicer):
         self._doings.speakers.append(request.speaker)
         self._doings.speeches.append(request)
         context.add_callback(lambda: None if context.code() is None else self._doings.cancelled.set())
-        detuning = abs((request.speaker.formant_warp or 1.0) - BEST_WARP)
-        log_f0 = request.speaker.log_f0_median + detuning + request.pitch_shift_semitones * np.log(2) / 12
+        voice = request.speaker.adaptation if request.speaker.HasField("adaptation") else request.speaker
+        detuning = abs((voice.formant_warp or 1.0) - BEST_WARP)
+        log_f0 = voice.log_f0_median + detuning + request.pitch_shift_semitones * np.log(2) / 12
         spoken_s = 0.0
         for word in words_and_rests(script):
             if isinstance(word, float):

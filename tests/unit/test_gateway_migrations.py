@@ -55,6 +55,8 @@ def make_untracked(database: Database, version: int) -> None:
             connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
         for column in ("languages", "recorded_by", "evidence_media_id", "template", "proof", "receipt"):
             connection.execute(text(f"ALTER TABLE consents DROP COLUMN {column}"))
+        for column in ("adapted_at", "adaptation"):
+            connection.execute(text(f"ALTER TABLE voices DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("CREATE TABLE schema_info (version INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO schema_info VALUES (:version)"), {"version": version})

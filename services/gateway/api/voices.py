@@ -112,6 +112,16 @@ class CalibrationOut(BaseModel):
     trials: list[TrialOut]
 
 
+class AdaptationOut(BaseModel):
+    """What the voice learned from more recordings."""
+
+    adapted_at: int
+    network: str = Field(description="Version of the synthesizer's weights that it belongs to.")
+    clips: int = Field(description="Recordings that it was learned from.")
+    similarity: float = Field(description="Cosine of the voice's speech to the enrolled recording, with it.")
+    similarity_before: float = Field(description="The same without.")
+
+
 class VoiceOut(BaseModel):
     """An enrolled voice."""
 
@@ -122,9 +132,10 @@ class VoiceOut(BaseModel):
     name: str
     consent: str
     sample_media: str
-    similarity: float | None = Field(description="Cosine of the calibrated voice's speech to the recording.")
+    similarity: float | None = Field(description="Cosine of the calibrated or adapted voice's speech to the recording.")
     formant_warp: float
     calibration: CalibrationOut | None
+    adaptation: AdaptationOut | None
     quality: ReferenceQuality
 
 
@@ -141,9 +152,16 @@ def show_voice(voice: Voice) -> VoiceOut:
             "similarity": voice_similarity(voice),
             "formant_warp": voice.profile["formant_warp"],
             "calibration": voice.calibration,
+            "adaptation": _adaptation_of(voice),
             "quality": voice.quality,
         }
     )
+
+
+def _adaptation_of(voice: Voice) -> dict[str, Any] | None:
+    if voice.adapted_at is None or voice.adaptation is None:
+        return None
+    return {"adapted_at": unix_seconds(voice.adapted_at), **voice.adaptation}
 
 
 @bp.post("")

@@ -202,7 +202,11 @@ class Upload(Record):
 
 
 class Voice(Record):
-    """An enrolled voice: the speaker's profile and the sample it came from."""
+    """An enrolled voice: the speaker's profile and the sample it came from.
+
+    `adaptation` is what installing one measured: "network", "clips", "similarity", "similarity_before"; its weights are
+    in the profile, which changes only with `adapted_at`.
+    """
 
     __tablename__ = "voices"
     __table_args__ = (Index("voices_by_name", "tenant", "name", unique=True),)
@@ -213,6 +217,8 @@ class Voice(Record):
     profile: Mapped[dict[str, Any]]
     quality: Mapped[dict[str, Any]]
     calibration: Mapped[dict[str, Any] | None]
+    adapted_at: Mapped[datetime | None]
+    adaptation: Mapped[dict[str, Any] | None]
 
 
 class Face(Record):
