@@ -26,7 +26,7 @@ from services.common.abbreviations import (
 from services.common.phones import Phones
 from services.common.sentences import OBJECT
 from services.synthesizer.text import readings
-from services.synthesizer.text.numbers import decade, ordinal
+from services.synthesizer.text.numbers import cardinal, decade, decimal, ordinal
 from services.synthesizer.text.pronounce import with_possessive
 from services.synthesizer.text.readings import Place, Reading
 from services.synthesizer.text.symbols import PAUSE
@@ -76,6 +76,13 @@ RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = t
         (_URL, readings.read_url, True),
         (_EMAIL, readings.read_email, True),
         (_SITE, readings.read_url, True),
+        (rf"[-\N{{MINUS SIGN}}](?=(?:{_CURRENCY})\s?\d)", lambda at: ["minus"], False),
+        (
+            rf"(?P<sign>{_CURRENCY})\s?(?P<low>{NUMBER})\s?[-\N{{EN DASH}}]\s?(?:{_CURRENCY})?(?P<high>{NUMBER})"
+            rf"(?:\s?(?P<magnitude>{_MAGNITUDE}))?{_END}",
+            readings.read_money_range,
+            False,
+        ),
         (
             rf"(?P<sign>{_CURRENCY})\s?(?P<number>{NUMBER})(?:\s?(?P<magnitude>{_MAGNITUDE}){_END})?"
             rf"(?P<leading>)(?P<trailing>)",
@@ -108,6 +115,7 @@ RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = t
         (r"(?P<hour>\d{1,2})(?P<minute>)(?P<second>)\s?(?P<half>[ap]\.m\.|[ap]m\b)" + _END, readings.read_time, True),
         (r"(?:\+\d{1,3}[ -])?(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}" + _END, readings.read_phone, False),
         (r"\+\d{1,3}(?:[ -]\d{2,4}){2,4}" + _END, readings.read_phone, False),
+        (r"\d{3}-\d{4}" + _END, readings.read_local_phone, False),
         (r"'?(?P<number>\d{2,4})'?s" + _END, lambda at: decade(at["number"]), False),
         (r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)" + _END, lambda at: ordinal(at["number"]), True),
         (
@@ -116,6 +124,14 @@ RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = t
             readings.read_range,
             False,
         ),
+        (r"(?P<feet>\d+)'\s?(?P<inches>\d{1,2})(?:\"|'')", readings.read_feet_and_inches, False),
+        (rf"(?P<number>{NUMBER})\"(?=\s[a-z])", readings.read_inches, False),
+        (
+            rf"(?P<low>{NUMBER})\s?[x×]\s?(?P<high>{NUMBER}){_END}(?:\s?(?P<unit>{_UNIT}){_END})?",
+            readings.read_by,
+            False,
+        ),
+        (rf"(?P<number>{NUMBER})x{_END}", lambda at: [*decimal(at["number"]), "times"], False),
         (r"(?:(?P<whole>\d+)\s)?(?P<above>\d{1,3})/(?P<below>\d{1,3})" + _END, readings.read_fraction, False),
         (rf"(?P<whole>\d+)?\s?(?P<sign>[{''.join(VULGAR_FRACTIONS)}])", readings.read_vulgar_fraction, False),
         (r"[vV]?\d+\.\d+(?:\.\d+)+" + _END, readings.read_version, False),
@@ -124,6 +140,14 @@ RULES: Final[tuple[tuple[re.Pattern[str], Callable[[Place], Reading]], ...]] = t
         (rf"(?P<number>{NUMBER})(?P<magnitude>k|M|bn|tn){_END}", readings.read_magnitude, False),
         (r"\d+[A-Za-z]+\d*" + _END, readings.read_mixed, False),
         (rf"[-\N{{MINUS SIGN}}]?(?:{NUMBER})", readings.read_number, False),
+        (r"(?<![\w.])\.\d+" + _END, lambda at: decimal("0" + at.match[0]), False),
+        (r"w/o" + _END, lambda at: ["without"], False),
+        (r"w/(?=\s?[A-Za-z\d])", lambda at: ["with"], False),
+        (r"'n'" + _END, lambda at: ["and"], True),
+        (r"[CF]#" + _END, lambda at: [at.match[0][0].lower() + ".", "sharp"], False),
+        (r"#(?=[A-Za-z])", lambda at: ["hashtag"], False),
+        (r"WW(?P<war>I{1,2})" + _END, lambda at: ["world", "war", *cardinal(str(len(at["war"])))], False),
+        (r"(?P<first>[A-Z]{1,3})&(?P<second>[A-Z]{1,3})" + _END, readings.read_pair_of_initials, False),
         (
             "(?:" + "|".join(sorted(map(re.escape, ABBREVIATIONS), key=len, reverse=True)) + r")(?!\w)",
             readings.read_abbreviation,
@@ -155,6 +179,7 @@ _TYPOGRAPHY: Final = str.maketrans(
         "\N{NARROW NO-BREAK SPACE}": " ",
         "\N{NON-BREAKING HYPHEN}": "-",
         "\N{HYPHEN}": "-",
+        **{chr(0xFEE0 + code): chr(code) for code in range(0x21, 0x7F)},  # letters and signs of full width
         "\N{SOFT HYPHEN}": None,
         "\N{ZERO WIDTH SPACE}": None,
         "\N{LATIN SMALL LETTER SHARP S}": "ss",

@@ -46,6 +46,7 @@ class Place:
         return self.match.string[self.match.end() :]
 
 
+_BEFORE_PHONES: Final = frozenset({"call", "phone", "dial", "tel.", "tel", "telephone", "fax", "text", "ring"})
 Reading = list[str] | None  # None: the rule does not apply after all
 _ROMAN: Final = {"I": 1, "V": 5, "X": 10, "L": 50}
 
@@ -56,6 +57,11 @@ def _month(name: str) -> str:
 
 def _is_one(number: str) -> bool:
     return number.replace(",", "") == "1"
+
+
+def _counts_something(at: Place) -> bool:
+    """Whether a measure stands before what it is the measure of: a 90° turn, a $5 bill."""
+    return at.before in ("a", "an") and bool(re.match(r"[\s-][A-Za-z]", at.after))
 
 
 def _letters(text: str) -> list[str]:
@@ -94,6 +100,8 @@ def read_email(at: Place) -> Reading:
 def read_money(at: Place) -> Reading:
     one, many, cent, cents = CURRENCIES[at["sign"] or at["trailing"]]
     number = at["number"] or at["leading"]
+    if _counts_something(at):
+        many, cents = one, cent
     if at["magnitude"]:
         return [*decimal(number), MAGNITUDES[at["magnitude"]], many]
     whole, _, part = number.partition(".")
@@ -104,6 +112,35 @@ def read_money(at: Place) -> Reading:
         small = [*cardinal(str(int(part))), cent if int(part) == 1 else cents]
         words += (["and"] if words else []) + small
     return words or ["zero", many]
+
+
+def read_money_range(at: Place) -> Reading:
+    magnitude = [MAGNITUDES[at["magnitude"]]] if at["magnitude"] else []
+    return [*decimal(at["low"]), "to", *decimal(at["high"]), *magnitude, CURRENCIES[at["sign"]][1]]
+
+
+def read_feet_and_inches(at: Place) -> Reading:
+    feet, inches = at["feet"], at["inches"]
+    return [
+        *cardinal(feet),
+        "foot" if _is_one(feet) else "feet",
+        *cardinal(inches),
+        "inch" if _is_one(inches) else "inches",
+    ]
+
+
+def read_inches(at: Place) -> Reading:
+    """Unless the sign closes a quotation."""
+    if at.match.string[: at.match.start()].count('"') % 2:
+        return None
+    return [*decimal(at["number"]), "inch" if _is_one(at["number"]) or _counts_something(at) else "inches"]
+
+
+def read_by(at: Place) -> Reading:
+    """Of sizes: 10 x 20. Written with the sign of multiplication and an equals sign, it is that."""
+    word = "times" if "×" in at.match[0] or at.after.lstrip().startswith("=") else "by"
+    unit = UNITS[at["unit"]][1].split() if at["unit"] else []
+    return [*decimal(at["low"]), word, *decimal(at["high"]), *unit]
 
 
 def _date_parts(day: str, month: str, written_year: str) -> list[str]:
@@ -148,8 +185,16 @@ def read_phone(at: Place) -> Reading:
     return words
 
 
+def read_local_phone(at: Place) -> Reading:
+    """Three and four digits are a telephone number after a word that says so, or where they can be no range."""
+    is_phone = at.before.rstrip(":") in _BEFORE_PHONES or at.match[0][4] == "0"
+    return read_phone(at) if is_phone else None
+
+
 def read_measure(at: Place) -> Reading:
     one, many = UNITS[at["unit"]]
+    if _counts_something(at):
+        many = one
     return [*decimal(at["number"]), *(one if _is_one(at["number"]) else many).split()]
 
 
@@ -215,6 +260,10 @@ def read_roman(at: Place) -> Reading:
 
 def read_initials(at: Place) -> Reading:
     return _letters(at.match[0])
+
+
+def read_pair_of_initials(at: Place) -> Reading:
+    return [*_letters(at["first"]), "and", *_letters(at["second"])]
 
 
 def read_acronym(at: Place) -> Reading:
