@@ -178,21 +178,54 @@ onSubmit($("#voice-form"), "Listening and calibrating; this takes up to half a m
   return `${voice.name} is enrolled from ${voice.quality.speech_seconds.toFixed(1)} s of speech.${likeness} ${voice.quality.advice.join(" ")}`;
 });
 
-const speed = $("#speak-form").elements.speed;
-speed.addEventListener("input", () => { $("output", speed.parentElement).value = Number(speed.value).toFixed(2); });
+const digitsOf = { speed: 2, pitch_shift: 1, temperature: 1 };
+for (const name of Object.keys(digitsOf)) {
+  const range = $("#speak-form").elements[name];
+  range.addEventListener("input", () => { $("output", range.parentElement).value = Number(range.value).toFixed(digitsOf[name]); });
+}
+
+function readDictionary(text) {
+  const entries = {};
+  for (const line of text.split("\n").filter((line) => line.trim())) {
+    const [word, ...sound] = line.split("=");
+    if (!word.trim() || !sound.join("").trim()) throw new Error(`Write a pronunciation like GIF = JH IH1 F, not ${line}`);
+    entries[word.trim()] = sound.join("=").trim();
+  }
+  return entries;
+}
+
+// The words that are spoken: the one being heard is marked, and a click goes to it.
+function showWords(words) {
+  const player = $("#speech");
+  const spans = words.map((word) => {
+    const span = element("span", `${word.punctuated_word} `);
+    span.addEventListener("click", () => { player.currentTime = word.start; });
+    return span;
+  });
+  $("#speech-words").replaceChildren(...spans);
+  $("#speech-words").hidden = false;
+  player.ontimeupdate = () => {
+    words.forEach(({ start, end }, i) => spans[i].classList.toggle("heard", start <= player.currentTime && player.currentTime < end));
+  };
+}
 
 onSubmit($("#speak-form"), "Speaking …", async (data) => {
   const body = Object.fromEntries(data);
-  body.speed = Number(body.speed);
+  for (const name of [...Object.keys(digitsOf), "seed"]) body[name] = Number(body[name]);
+  body.dictionary = readDictionary(body.dictionary);
+  body.timestamps = true;
   if (!body.vocoder) delete body.vocoder;
   const response = await call("/v1/audio/speech", {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   const player = $("#speech");
-  player.src = URL.createObjectURL(await response.blob());
+  const timed = await response.json();
+  const audio = Uint8Array.from(atob(timed.audio), (character) => character.charCodeAt(0));
+  player.src = URL.createObjectURL(new Blob([audio], { type: timed.content_type }));
+  showWords(timed.words);
   player.hidden = false;
   player.play().catch(() => {});  // browsers may want a click first
-  const job = await finishedJob(response.headers.get("X-Likeness-Job"));
+  const job = await finishedJob(timed.job);
   const { ttfa_ms, real_time_factor, speaker_similarity, audio_seconds, vocoder } = job.figures;
   showFigures($("#speech-figures"), {
     "first audio": `${ttfa_ms.toFixed(0)} ms`,
