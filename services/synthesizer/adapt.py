@@ -88,11 +88,11 @@ class Adapter:
 
     def __init__(self, models_dir: Path) -> None:
         registry = Registry(models_dir)
-        self._network = Network(registry)
-        self.synthesizer = Synthesizer(self._network)
-        self._engine = Engine(DraftEngine())
+        self.network = Network(registry)
+        self.synthesizer = Synthesizer(self.network)
+        self.engine = Engine(DraftEngine())
         self._encoder = SpeakerNetwork(registry.path(ENCODER), threads=1)
-        self._differentiable = read_network(registry.path(ENCODER))
+        self.differentiable = read_network(registry.path(ENCODER))
 
     def adapt(self, clips: Sequence[Clip]) -> Adapted:
         """Learns from the clips of one person.
@@ -111,7 +111,7 @@ class Adapter:
             for clip in learned_from
         ]
         _log.info("%d clips aligned, %d frames", len(pairs), sum(len(item.shares) for item in pairs))
-        base = starting_point(unadapted, self._network.version)
+        base = starting_point(unadapted, self.network.version)
 
         def voice(offsets: FloatArray) -> SpeakerProfile:
             return replace(unadapted, adaptation=replace(base, offsets=base.offsets + offsets))
@@ -120,7 +120,7 @@ class Adapter:
             ParallelLoss(pairs),
             unadapted.embedding,
             space.unit,
-            self._differentiable,
+            self.differentiable,
             lambda offsets: [self._hear(text, voice(offsets)) for text in spoken],
             lambda offsets: self.similarity(voice(offsets), proof, kept_back),
             report=lambda done: _log.info("after %d steps: cosine %.4f", done.steps, done.similarity),
@@ -148,7 +148,7 @@ class Adapter:
     def speak(self, text: str, speaker: SpeakerProfile) -> FloatArray:
         """Samples (n,) of the source-filter engine."""
         frames = np.concatenate([chunk.frames for chunk in self.synthesizer.synthesize(text, speaker)])
-        return self._engine.synthesize(frames)
+        return self.engine.synthesize(frames)
 
     def _with_warp(self, profile: SpeakerProfile, texts: Sequence[str]) -> SpeakerProfile:
         warped = [replace(profile, formant_warp=warp) for warp in FORMANT_WARPS]
@@ -157,7 +157,7 @@ class Adapter:
     def _hear(self, text: str, speaker: SpeakerProfile) -> Heard:
         plain = self.synthesizer.plain_frames(text, SEED)
         space = self.synthesizer.voice_space(speaker)
-        samples = self._engine.synthesize(space(plain))
+        samples = self.engine.synthesize(space(plain))
         return hear(samples, space.memberships(plain) * space.speech_share(plain))
 
 
