@@ -56,9 +56,11 @@ def delete_voice(gateway: Gateway, tenant: str, reference: str) -> str:
 def forget_voice(session: Session, voice: Voice) -> tuple[list[str], Sequence[Job]]:
     """Deletes the records; keys of the objects to be deleted once the transaction is committed, and the jobs whose
     work is."""
+    delete_record(
+        session, voice
+    )  # first: a speech that begins holds the record, so that it is seen below or finds none
     jobs = _jobs_with(session, voice.tenant, voice.id)
     _call_off(session, jobs, "The voice was deleted.")
-    delete_record(session, voice)
     session.execute(delete(RecordingHash).where(RecordingHash.object_id == voice.id))
     return forget_media(session, [voice.sample_media_id, *_results(session, jobs)]), jobs
 

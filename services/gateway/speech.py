@@ -90,6 +90,7 @@ class Speech:
     _similarity: Callable[[], float] | None = field(init=False, default=None)
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
+    _called_off: bool = field(init=False, default=False)
     _entry: Callable[[], Entry] | None = field(init=False, default=None)
     is_recorded: bool = field(init=False, default=False)
 
@@ -122,7 +123,23 @@ class Speech:
                 pass
             data = self._file = self._signed(encode_audio(self._all_samples(), self.order.format))
         self.end()
+        self.require_not_called_off()
         return data
+
+    def require_not_called_off(self) -> None:
+        """Once it has ended.
+
+        Raises:
+            LikenessError: why the job was ended by another: NOT_FOUND when the voice was deleted, CONSENT_NOT_LIVE when
+                the consent was revoked.
+        """
+        if not self._called_off:
+            return
+        with self.gateway.database.session() as session:
+            job = session.get(Job, self.job_id)
+            told = (job.error if job is not None else None) or {}
+        reason, detail = told.get("reason", "CANCELLED"), told.get("detail", "The work was called off.")
+        raise LikenessError("NOT_FOUND" if reason == "CANCELLED" else reason, detail, field="voice")
 
     def abandon(self) -> None:
         """Stops the stages; nothing is recorded."""
@@ -162,7 +179,8 @@ class Speech:
             self.figures.similarity_error = f"{error.reason}: {error.detail}"
             _log.warning("job %s: similarity not measured: %s", self.job_id, error.detail)
         ended = self._record("succeeded", media_id=None if media is None else media.id, sha256=sha256)
-        if media is not None and not ended:  # called off meanwhile: the voice was deleted
+        self._called_off = not ended
+        if media is not None and self._called_off:
             withdraw(self.gateway, media)
 
     def _samples(self) -> Iterator[FloatArray]:

@@ -27,11 +27,15 @@ _SHORT: Final = ("id", "tenant", "created_at", "consent_id", "calibration", "ada
 _SHORT_VOICE: Final = select(*(_VOICES.c[name] for name in _SHORT)).where(
     _VOICES.c.tenant == bindparam("wanted_tenant"), _VOICES.c.id == bindparam("wanted_id")
 )
-_STILL_USABLE: Final = select(_VOICES.c.id).where(
-    _VOICES.c.id == bindparam("wanted_voice"),
-    _VOICES.c.consent_id == _CONSENTS.c.id,
-    _CONSENTS.c.id == bindparam("wanted_consent"),
-    _CONSENTS.c.revoked_at.is_(None),
+_STILL_USABLE: Final = (
+    select(_VOICES.c.id)
+    .where(
+        _VOICES.c.id == bindparam("wanted_voice"),
+        _VOICES.c.consent_id == _CONSENTS.c.id,
+        _CONSENTS.c.id == bindparam("wanted_consent"),
+        _CONSENTS.c.revoked_at.is_(None),
+    )
+    .with_for_update(read=True, key_share=True, of=_VOICES)  # PostgreSQL: who deletes the voice waits, or is waited for
 )
 
 

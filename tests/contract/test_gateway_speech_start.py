@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -202,3 +203,20 @@ def test_a_speech_whose_time_is_over_before_it_begins_has_a_record_that_says_so(
     with app.extensions["likeness"].database.session() as session:
         job = session.scalars(select(Job).where(Job.likeness_id == voice)).one()
     assert (job.state, (job.error or {})["reason"]) == ("failed", "DEADLINE_EXCEEDED")
+
+
+def test_what_is_spoken_with_a_voice_that_is_deleted_meanwhile_is_not_answered(
+    app: Any, client: FlaskClient, stages: FakeStages
+) -> None:
+    voice = enrol_ada(client, "gone at last")
+    stages.doings.go_on.clear()
+    with ThreadPoolExecutor(1) as pool:
+        spoken = pool.submit(speak, app.test_client(), voice["id"], f"It begins well. {HELD}")
+        running = Job.likeness_id == voice["id"], Job.state == "processing"
+        wait_for(lambda: count(app, Job, *running) == 1)
+        assert client.delete(f"/v1/audio/voices/{voice['id']}").status_code == 200
+        stages.doings.go_on.set()
+        answer = spoken.result(PATIENCE_S)
+    assert (answer.status_code, answer.get_json()["reason"]) == (404, "NOT_FOUND")
+    assert count(app, Job, Job.likeness_id == voice["id"], Job.state == "canceled") == 1
+    stages.doings.go_on.clear()

@@ -312,10 +312,11 @@ def _events(speech: Speech, first: bytes, rest: Iterator[bytes]) -> Iterator[byt
                 told += len(words)
                 yield _event({"type": "speech.audio.words", "words": words_to_json(words)})
             yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode("ascii")})
+        speech.end()
+        speech.require_not_called_off()
     except LikenessError as error:
         yield _event({"type": "error", "error": describe(error)["error"]})
         raise
-    speech.end()
     characters, frames = len(speech.order.utterance.text), speech.frame_count
     # There are no tokens here: characters go in, acoustic frames come out.
     usage = {"input_tokens": characters, "output_tokens": frames, "total_tokens": characters + frames}
