@@ -14,7 +14,7 @@ from benchmarks.reading_aloud import read_aloud
 from services.common.encode_audio import encode_audio
 from services.gateway.accounts.secrets import make_key
 from tests.contract.gateway_fake_faces import film, portrait
-from tests.contract.gateway_fakes import FakeStages
+from tests.contract.gateway_fakes import FakeStages, sine
 from tests.contract.gateway_process import GatewayProcess
 from tests.contract.gateway_worker import WorkerProcess
 from tests.e2e.chromium import CHROMIUM, Browser
@@ -211,3 +211,28 @@ def test_pages_ask_for_a_key_and_keep_it_for_the_tab(browser: Browser, tmp_path:
     finally:
         process.close()
         stages.close()
+
+
+def test_a_text_is_spoken_with_its_words(browser: Browser, gateway: GatewayProcess, stages: FakeStages) -> None:
+    form = "document.querySelector('#speak-form')"
+    consent = {"who": "nobody", "kind": "synthetic", "evidence": "made by this test"}
+    made = gateway.client.post("/v1/audio/voice_consents", json=consent).json()["id"]
+    sample = {"audio_sample": ("s.wav", encode_audio(sine(200.0, 3.0), "wav"), "audio/wav")}
+    fields = {"name": "Speaker", "consent": made, "calibration": "fast"}
+    voice = gateway.client.post("/v1/audio/voices", data=fields, files=sample).json()["id"]
+    browser.open(gateway.url)
+    browser.until(f"[...{form}.elements.voice.options].some((option) => option.value === '{voice}')")
+    browser.run(
+        f"{form}.elements.voice.value = '{voice}'; {form}.elements.temperature.value = '0.5';"
+        f"{form}.elements.input.value = 'Hello there, <break time=\"500ms\"/> world.';"
+        f"{form}.elements.dictionary.value = 'GIF = JH IH1 F'"
+    )
+    submit(browser, "#speak-form")
+    browser.until("document.querySelector('#speech-words').childElementCount === 3")
+    assert browser.run("document.querySelector('#speech-words').textContent") == "Hello there, world. "
+    browser.until("document.querySelector('#speech-words .heard') !== null || document.querySelector('#speech').paused")
+    browser.run("document.querySelector('#speech-words').lastElementChild.click()")
+    assert browser.run("document.querySelector('#speech').currentTime") > 0.5
+    request = stages.doings.speeches[-1]
+    assert dict(request.dictionary) == {"GIF": "JH IH1 F"} and request.temperature == 0.5
+    assert browser.console == []
