@@ -52,11 +52,11 @@ def install_adaptation(
             with.
     """
     expires_at = time.monotonic() + gateway.settings.enrolment_deadline_s
-    content = read_adaptation(data, field=field)
     with gateway.database.session() as session:
         voice = find_named(session, Voice, tenant, reference, what="voice")
         consent = require_usable(gateway, session, voice, field="voice")
         plain = replace(load_profile(voice), adaptation=None)
+    content = read_adaptation(data, field=field)
     _require_same_person(content, plain, field)
     grant = Grant("calibrate", tenant, (consent.id,), frozenset({voice_template(plain.embedding)}))
     call = Call(request_id, expires_at, grant=grant)

@@ -108,6 +108,7 @@ PARAMETERS = {
 }
 # Bodies that operations with a path parameter need to get as far as their object.
 BODIES: dict[str, dict[str, Any]] = {
+    "adapt_voice": {"data": {"adaptation": (__file__, "a.safetensors")}},
     "remove_protected": {"data": {"challenge": "chal_x"}},
     "rotate_key": {"json": {}},
     "update_tenant": {"json": {"disabled": True}},

@@ -151,7 +151,8 @@ def test_a_stream_with_an_adaptation_equals_the_whole(adapter: Adapter, learned:
         for size in (7, 60, 1000)
     ]
     plain = np.concatenate([c.frames for c in adapter.synthesizer.synthesize(SENTENCES[0], learned)])
-    assert np.array_equal(frames[0], frames[1]) and np.array_equal(frames[1], frames[2])
+    for streamed in frames[:2]:  # as without: rounding depends on how many frames are multiplied at once
+        np.testing.assert_allclose(streamed, frames[2], atol=2e-4)
     assert np.abs(frames[0] - plain).max() > 0.1
 
 
