@@ -24,12 +24,12 @@ import torch
 from benchmarks.flite_reference import read_audio
 from benchmarks.machine import describe_machine
 from benchmarks.mos import overall_mos
-from benchmarks.recognition import recognise, word_errors, words
 from benchmarks.sentences import SENTENCES
 from services.common.adaptation_file import adaptation_bytes
 from services.common.audio import FloatArray
 from services.common.corpus import Recording, evaluation_recordings, read_manifest
 from services.common.profile import SpeakerProfile
+from services.common.recognition import recognise, word_errors, words
 from services.common.settings import CommonSettings
 from services.gateway.calibration import PROOF, SEARCHED, SENTENCE, WARPS
 from services.gateway.calibration import SEED as SEARCH_SEED

@@ -28,7 +28,6 @@ import likeness
 from benchmarks.flite_reference import path_of, read_audio
 from benchmarks.machine import describe_machine
 from benchmarks.mos import overall_mos
-from benchmarks.recognition import recognise, word_errors, words
 from benchmarks.sentences import SENTENCES
 from benchmarks.slips import SlipFinder, bad_share
 from benchmarks.speakers import Speaker, embed, held_out, persona
@@ -36,6 +35,7 @@ from benchmarks.texts import some_texts
 from benchmarks.verification import equal_error_rate, retrieval_top1, trial_scores
 from likeness._stack import Stack, free_ports, local_servers
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray, track_pitch
+from services.common.recognition import recognise, word_errors, words
 
 REFERENCE_S: Final = 10.0
 OTHER_REFERENCES_S: Final = (1.0, 3.0, 5.0)

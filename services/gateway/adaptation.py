@@ -2,13 +2,15 @@
 
 What is learned outside is believed only as far as it can be heard. Whoever may enrol voices could send the averages of
 somebody else under the embedding of this voice: so the adapted voice speaks, and is refused unless it sounds at least
-as much like the enrolled person as before, and like nobody who is protected. The embedding stays that of the enrolment.
+as much like the enrolled person as before, and like nobody who is protected, and unless a recogniser understands it
+about as well. The embedding stays that of the enrolment.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from services.common.audio import FloatArray
 from services.common.errors import LikenessError
 from services.common.grants import Grant, voice_template
 from services.common.profile import SpeakerProfile
+from services.common.recognition import recognise, word_errors, words
 from services.common.wire import profile_from_wire, profile_to_wire
 from services.gateway.calibration import ENGINE, PROOF, SEED
 from services.gateway.consents.spoken import SAME_SPEAKER, similarity
@@ -28,13 +31,22 @@ from services.gateway.protected.refusal import require_unprotected_voice, requir
 from services.gateway.stages import Call, fields_called
 from services.gateway.synthesis import SampleStream, Utterance
 
+WORDS_TO_LOSE: Final = 0.2  # of the proof's words, more than before
+
 
 @dataclass(frozen=True, eq=False)
 class _Heard:
-    """Proof sentences in a voice: their mean embedding (256,), and its cosine to the enrolled one."""
+    """Proof sentences in a voice.
+
+    Attributes:
+        embedding: their mean, shape (256,).
+        similarity: mean cosine to the enrolled one.
+        word_error_rate: of a recogniser.
+    """
 
     embedding: FloatArray
     similarity: float
+    word_error_rate: float
 
 
 def install_adaptation(
@@ -68,6 +80,12 @@ def install_adaptation(
         detail = (
             f"With the adaptation the voice is less like the enrolled one (cosine {after.similarity:.3f}) than without "
             f"({before.similarity:.3f}). Learn it from clean recordings of the same person."
+        )
+        raise LikenessError("ADAPTATION_REFUSED", detail, field=field)
+    if after.word_error_rate > before.word_error_rate + WORDS_TO_LOSE:
+        detail = (
+            f"With the adaptation words are hard to understand: {after.word_error_rate:.0%} of them were recognised "
+            f"wrongly, {before.word_error_rate:.0%} without. Learn it from more, or cleaner, recordings."
         )
         raise LikenessError("ADAPTATION_REFUSED", detail, field=field)
     require_unprotected_voice(gateway, after.embedding, consent=consent, field=field)
@@ -111,14 +129,16 @@ def _require_same_person(content: AdaptationFile, profile: SpeakerProfile, field
 
 
 def _heard(gateway: Gateway, profile: SpeakerProfile, call: Call) -> _Heard:
-    embeddings = []
+    embeddings, errors = [], 0
     for sentence in PROOF:
         stream = SampleStream(gateway.stages, profile, Utterance(sentence, seed=SEED, engine=ENGINE), call)
         samples = np.concatenate([np.zeros(0, np.float32), *(chunk.samples for chunk in stream)])
         waiting = gateway.stages.begin_to_embed(
             samples, call, label="a trial of the adaptation", embedding_only=True, surely_speech=True
         )
+        errors += word_errors(words(sentence), recognise(samples))  # while the encoder looks at it
         embeddings.append(np.asarray(waiting().profile.embedding, np.float32))
     mean = np.mean(embeddings, axis=0)
     mean /= max(float(np.linalg.norm(mean)), 1e-9)
-    return _Heard(mean, float(np.mean([similarity(item, profile.embedding) for item in embeddings])))
+    alike = float(np.mean([similarity(item, profile.embedding) for item in embeddings]))
+    return _Heard(mean, alike, errors / sum(len(words(sentence)) for sentence in PROOF))

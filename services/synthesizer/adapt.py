@@ -28,6 +28,7 @@ from services.common.audio import SAMPLE_RATE_HZ, FloatArray, acoustic_frames
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.common.profile import SpeakerProfile
+from services.common.recognition import recognise, word_errors, words
 from services.common.settings import CommonSettings
 from services.common.sounds import SHAPE_SIZE, SOUND_COUNT, shape_basis
 from services.common.speaker_space import FORMANT_WARPS
@@ -50,6 +51,8 @@ PROOF_COUNT: Final = 6  # to prove it with
 SENTENCE_WORDS: Final = (6, 14)
 SEED: Final = 5
 PAUSE_SAMPLES: Final = SAMPLE_RATE_HZ // 5
+WORDS_TO_LOSE: Final = 0.05  # more of the proof's words than before the recogniser may not lose
+REFUSED: Final = -1.0  # less than any cosine
 _log: Final = logging.getLogger(__name__)
 
 
@@ -113,8 +116,15 @@ class Adapter:
         _log.info("%d clips aligned, %d frames", len(pairs), sum(len(item.shares) for item in pairs))
         base = starting_point(unadapted, self.network.version)
 
+        most_errors = self._word_error_rate(unadapted, proof) + WORDS_TO_LOSE
+
         def voice(offsets: FloatArray) -> SpeakerProfile:
             return replace(unadapted, adaptation=replace(base, offsets=base.offsets + offsets))
+
+        def judge(offsets: FloatArray) -> float:
+            if self._word_error_rate(voice(offsets), proof) > most_errors:
+                return REFUSED
+            return self.similarity(voice(offsets), proof, kept_back)
 
         best, progress = learn(
             ParallelLoss(pairs),
@@ -122,8 +132,8 @@ class Adapter:
             space.unit,
             self.differentiable,
             lambda offsets: [self._hear(text, voice(offsets)) for text in spoken],
-            lambda offsets: self.similarity(voice(offsets), proof, kept_back),
-            report=lambda done: _log.info("after %d steps: cosine %.4f", done.steps, done.similarity),
+            judge,
+            report=_report,
         )
         similarities = [item.similarity for item in progress]
         seconds = sum(clip.samples.size for clip in learned_from) / SAMPLE_RATE_HZ
@@ -145,6 +155,10 @@ class Adapter:
         cosines = [self.embed(self.speak(text, speaker), synthesized=True) @ target for text in texts]
         return float(np.mean(cosines))
 
+    def _word_error_rate(self, speaker: SpeakerProfile, texts: Sequence[str]) -> float:
+        errors = sum(word_errors(words(text), recognise(self.speak(text, speaker))) for text in texts)
+        return errors / sum(len(words(text)) for text in texts)
+
     def speak(self, text: str, speaker: SpeakerProfile) -> FloatArray:
         """Samples (n,) of the source-filter engine."""
         frames = np.concatenate([chunk.frames for chunk in self.synthesizer.synthesize(text, speaker)])
@@ -159,6 +173,13 @@ class Adapter:
         space = self.synthesizer.voice_space(speaker)
         samples = self.engine.synthesize(space(plain))
         return hear(samples, space.memberships(plain) * space.speech_share(plain))
+
+
+def _report(done: Progress) -> None:
+    if done.similarity == REFUSED:
+        _log.info("after %d steps: words are lost", done.steps)
+    else:
+        _log.info("after %d steps: cosine %.4f", done.steps, done.similarity)
 
 
 def starting_point(profile: SpeakerProfile, network: str) -> VoiceAdaptation:

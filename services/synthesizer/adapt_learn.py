@@ -32,7 +32,10 @@ EVEN_RESTRAINT: Final = 0.02  # of what all classes have in common, an equaliser
 
 @dataclass(frozen=True)
 class Progress:
-    """After so many steps: cosine of sentences that were not learned from to recordings that were not either."""
+    """After so many steps: cosine of sentences that were not learned from to recordings that were not either.
+
+    `similarity` is what the judge said, which may be a refusal.
+    """
 
     steps: int
     similarity: float

@@ -18,11 +18,11 @@ from rich.progress import track
 from benchmarks.flite_reference import path_of, read_audio
 from benchmarks.machine import describe_machine
 from benchmarks.mos import overall_mos
-from benchmarks.recognition import recognise, word_errors, words
 from benchmarks.sentences import SENTENCES
 from services.common.audio import FRAMES_PER_SECOND, FloatArray
 from services.common.models import Registry
 from services.common.profile import SpeakerProfile
+from services.common.recognition import recognise, word_errors, words
 from services.common.settings import CommonSettings
 from services.synthesizer.engine import STYLE, Synthesizer
 from services.synthesizer.network import Network

@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,10 +96,10 @@ def make_utterance(order: Order) -> Made | None:
     return make_utterance_of(cut, aligned, speaker=order.speaker, voice=order.voice, text=" ".join(tokens))
 
 
-def orders(sentences: Iterable[str], rng: Random) -> Iterator[Order]:
-    """Who says what."""
+def orders(sentences: Iterable[str], rng: Random, shares: Mapping[str, float] = VOICE_SHARES) -> Iterator[Order]:
+    """Who says what; `shares` of the voices in all that is said need not add up to 1."""
     for sentence in sentences:
-        (voice,) = rng.choices(list(VOICE_SHARES), weights=list(VOICE_SHARES.values()))
+        (voice,) = rng.choices(list(shares), weights=list(shares.values()))
         scaled = voice != "kal16" and rng.random() < SCALED_SHARE
         yield Order(sentence, voice, rng.choice(FORMANT_SCALES) if scaled else 1.0)
 
@@ -140,6 +140,13 @@ def transcribed(recordings: Sequence[Recording], workers: int, writer: CorpusWri
         return add_recorded(writer, iter(made)) | {"recordings": len(written)}
 
 
+def _share(text: str) -> tuple[str, float]:
+    voice, _, number = text.partition("=")
+    if voice not in VOICE_SHARES or not (number and float(number) >= 0):
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(VOICE_SHARES)} and a number, such as rms=0.84")
+    return voice, float(number)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m services.synthesizer.prepare", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -148,6 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recorded", action="store_true", help="its training recordings follow, too")
     parser.add_argument("--append", action="store_true", help="add to what is in the folder")
     parser.add_argument("--text", type=Path, action="append", default=[], help="plain text file to take sentences from")
+    parser.add_argument(
+        "--share", type=_share, action="append", default=[], metavar="VOICE=NUMBER", help="of a voice in what is said"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
@@ -162,7 +172,9 @@ def main(arguments: list[str] | None = None) -> int:
     text = [s for path in options.text for s in sentences_of(path.read_text(encoding="utf-8", errors="replace"))]
     rng.shuffle(text)
     plan = orders(
-        (s for s in mixed_sentences(corpus, text, rng) if any(token not in MARKS for token in tokens_of(s))), rng
+        (s for s in mixed_sentences(corpus, text, rng) if any(token not in MARKS for token in tokens_of(s))),
+        rng,
+        {**VOICE_SHARES, **dict(options.share)},
     )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with CorpusWriter(options.out, append=options.append) as writer:

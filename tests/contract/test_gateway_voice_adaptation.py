@@ -16,6 +16,7 @@ from services.common.adaptation_file import AdaptationFile, adaptation_bytes
 from services.common.audio import MEL_BINS
 from services.common.sounds import SHAPE_SIZE, SOUND_COUNT
 from services.gateway.app import create_app
+from services.gateway.calibration import PROOF
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fakes import BEST_WARP, FakeStages, pitch_embedding
 from tests.contract.gateway_people import enrol_ada
@@ -127,3 +128,12 @@ def test_an_adaptation_is_audited(client: FlaskClient) -> None:
     client.delete("/v1/audio/voices/Ada/adaptation")
     actions = [entry["action"] for entry in client.get("/v1/audit").get_json()["data"]]
     assert {"adapt_voice", "remove_voice_adaptation"} <= set(actions)
+
+
+def test_an_adaptation_that_loses_words_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = enrol_ada(client)
+    heard = iter([*(sentence.lower().split() for sentence in PROOF), ["well"], ["well"]])
+    monkeypatch.setattr("services.gateway.adaptation.recognise", lambda samples: next(heard))
+    answer = put(client, file_of(adaptation())).get_json()
+    assert answer["reason"] == "ADAPTATION_REFUSED" and "hard to understand" in answer["detail"]
+    assert client.get("/v1/audio/voices/Ada").get_json() == made

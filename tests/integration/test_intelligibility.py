@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import likeness
-from benchmarks.recognition import recognise, word_errors, words
 from benchmarks.sentences import SENTENCES
 from services.common.decode import decode_audio
+from services.common.recognition import recognise, word_errors, words
 
 # Over these five sentences 0.06 was measured (flite itself has a few percent, too); the model cards tell of more.
 HIGHEST_WORD_ERROR_RATE = 0.25

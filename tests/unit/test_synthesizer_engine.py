@@ -16,10 +16,10 @@ from services.common.audio.mel import LOG_FLOOR
 from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.common.profile import SpeakerProfile
+from services.common.script import SENTENCE_PAUSE_S
 from services.common.settings import REPOSITORY_ROOT
 from services.synthesizer import FrameChunk, Network, SpeechOptions, Synthesizer
 from services.synthesizer.engine import FIRST_CHUNK_FRAMES, MAX_PIECE_FRAMES
-from services.common.script import SENTENCE_PAUSE_S
 from services.synthesizer.timing import WordTime, squeezed, squeezed_count
 
 TEXT = "The keeper painted every window blue. Why?"

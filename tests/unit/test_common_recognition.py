@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.recognition import word_errors, words
+from services.common.recognition import word_errors, words
 
 sentence = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8)
 
