@@ -15,6 +15,7 @@ import pytest
 
 from services.common.encode_audio import encode_audio
 from services.gateway.accounts.secrets import make_key
+from tests.contract.gateway_adaptations import adaptation, file_of
 from tests.contract.gateway_fakes import FakeStages, portrait, sine
 from tests.contract.gateway_process import REPOSITORY, GatewayProcess
 from tests.contract.gateway_worker import WorkerProcess
@@ -44,6 +45,7 @@ def test_examples_of_all_endpoints_work(tmp_path: Path) -> None:
     folder = tmp_path / "examples"
     folder.mkdir()
     (folder / "recording.wav").write_bytes(encode_audio(sine(180.0, 3.0), "wav"))
+    (folder / "ada.safetensors").write_bytes(file_of(adaptation(180.0), 180.0))
     (folder / "ada.png").write_bytes(portrait())
     (folder / "photo.png").write_bytes(portrait(80))
     reader = tmp_path / "bin" / "read_aloud"

@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from services.common.adaptation import VoiceAdaptation
-from services.common.adaptation_file import AdaptationFile, adaptation_bytes
-from services.common.audio import MEL_BINS
 from services.common.sounds import SHAPE_SIZE, SOUND_COUNT
 from services.gateway.app import create_app
 from services.gateway.calibration import PROOF
 from services.gateway.settings import GatewaySettings
-from tests.contract.gateway_fakes import BEST_WARP, FakeStages, pitch_embedding
+from tests.contract.gateway_adaptations import adaptation, file_of
+from tests.contract.gateway_fakes import FakeStages
 from tests.contract.gateway_people import enrol_ada
-
-ADA_HZ = 200.0
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +39,6 @@ def client(app: Any) -> Iterator[FlaskClient]:
     client = app.test_client()
     yield client
     client.delete("/v1/audio/voices/Ada")
-
-
-def adaptation(hz: float = ADA_HZ, warp: float = BEST_WARP) -> VoiceAdaptation:
-    return VoiceAdaptation(
-        network="net-1",
-        log_f0_median=float(np.log(hz)),
-        log_f0_spread=0.1,
-        mel_mean=np.full(MEL_BINS, -5.0, np.float32),
-        mel_spread=np.ones(MEL_BINS, np.float32),
-        formant_warp=warp,
-        offsets=np.full((SOUND_COUNT, SHAPE_SIZE), 0.25, np.float32),
-    )
-
-
-def file_of(learned: VoiceAdaptation, embedding_hz: float = ADA_HZ) -> bytes:
-    return adaptation_bytes(AdaptationFile(pitch_embedding(embedding_hz), learned, 12, 0.7, 0.8))
 
 
 def put(client: FlaskClient, data: bytes, voice: str = "Ada") -> Any:
