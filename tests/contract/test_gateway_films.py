@@ -228,7 +228,7 @@ def test_several_people_at_once(client: FlaskClient, stages: FakeStages, app: An
     assert [item["face"] for item in job["parameters"]["assignments"]] == [ada, bob, ada]
     assert len(job["parameters"]["assignments"][2]["consents"]) == 2
     reference_media = job["parameters"]["assignments"][1]["reference_media"]
-    wait_for(lambda: client.get(f"/v1/media/{reference_media}").status_code == 404)  # references are forgotten
+    wait_for(lambda: client.get(f"/v1/media/{reference_media}/info").status_code == 404)  # references are forgotten
 
 
 def with_reference(client: FlaskClient) -> tuple[str, str]:

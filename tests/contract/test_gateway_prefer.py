@@ -90,7 +90,7 @@ def test_speech_is_queued_and_becomes_media(stack: Stack) -> None:
     ended = stack.ended(job["id"])
     assert ended["status"] == "succeeded", ended
     audio = decode_audio(stack.client.get(ended["media_url"]).data)
-    assert audio.duration_s == pytest.approx(300 * spoken_seconds(TEXT), rel=0.01)
+    assert audio.duration_s == pytest.approx(300 * spoken_seconds(TEXT), rel=0.02)  # pauses where parts meet count, too
     assert "input" not in ended["parameters"]
 
 
