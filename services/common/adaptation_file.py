@@ -1,4 +1,4 @@
-"""The file of an adaptation: safetensors, some 7 kB, for one voice and one network.
+"""The file of an adaptation: safetensors, 4.2 kB, for one voice and one network.
 
 Tensors in float16 or, for the averages, float32; the rest is metadata. It names nobody: the embedding says whose it is.
 """

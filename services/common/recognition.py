@@ -14,9 +14,9 @@ import numpy as np
 
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
 
-PAD_SAMPLES: Final = SAMPLE_RATE_HZ // 5  # of silence, before and after
+PAD_S: Final = 0.2  # of silence, before and after
 LEVEL: Final = 0.7  # peak of what it hears
-PIECE_BYTES: Final = SAMPLE_RATE_HZ // 5  # 0.1 s: it keeps Python's lock while it works on one
+CHUNK_S: Final = 0.1  # it keeps Python's lock while it works on one
 _in_use: Final = threading.Lock()
 
 
@@ -29,23 +29,29 @@ def _decoder() -> Any:
 
 def recognise(samples: FloatArray) -> list[str]:
     """Words that pocketsphinx hears in 16 kHz mono float32 samples, shape (n,), in about 0.3 s per second."""
-    peak = float(np.abs(samples).max(initial=0.0)) or 1.0
-    pad = np.zeros(PAD_SAMPLES, np.float32)
-    data = (np.concatenate([pad, samples / peak * LEVEL, pad]) * 32767).astype("<i2").tobytes()
     with _in_use:
         decoder = _decoder()
         decoder.reinit_feat()  # forgets the cepstral mean of the clip before, so that order does not matter
-        decoder.start_utt()
-        decoder.process_raw(data, no_search=True, full_utt=True)
-        mean = decoder.get_cmn(False)
-        decoder.end_utt()
-        decoder.set_cmn(mean)
-        decoder.start_utt()
-        for start in range(0, len(data), PIECE_BYTES):
-            decoder.process_raw(data[start : start + PIECE_BYTES], no_search=False, full_utt=False)
-        decoder.end_utt()
+        feed(decoder, samples)
         hypothesis = decoder.hyp()
     return words(hypothesis.hypstr) if hypothesis else []
+
+
+def feed(decoder: Any, samples: FloatArray) -> None:
+    """Lets a decoder hear samples (n,) twice: for the cepstral mean of the whole, then in pieces, for the words."""
+    peak = float(np.abs(samples).max(initial=0.0)) or 1.0
+    pad = np.zeros(round(PAD_S * SAMPLE_RATE_HZ), np.float32)
+    data = (np.concatenate([pad, samples / peak * LEVEL, pad]) * 32767).astype("<i2").tobytes()
+    decoder.start_utt()
+    decoder.process_raw(data, no_search=True, full_utt=True)
+    mean = decoder.get_cmn(False)
+    decoder.end_utt()
+    decoder.set_cmn(mean)
+    decoder.start_utt()
+    step = 2 * round(CHUNK_S * SAMPLE_RATE_HZ)
+    for start in range(0, len(data), step):
+        decoder.process_raw(data[start : start + step], no_search=False, full_utt=False)
+    decoder.end_utt()
 
 
 def words(text: str) -> list[str]:

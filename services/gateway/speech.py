@@ -21,11 +21,13 @@ from services.gateway.auditing import Entry
 from services.gateway.context import Gateway
 from services.gateway.db import Job, Media
 from services.gateway.figures import SpeechFigures, begin_to_measure, model_versions
-from services.gateway.jobs import JobState, end_job
+from services.gateway.jobs import JobState, end_job_in
+from services.gateway.jobs.records import CALLED_OFF
 from services.gateway.media import publish, withdraw
 from services.gateway.observations import observe_speech
 from services.gateway.provenance import EMBEDDING
 from services.gateway.provenance.gate import SpeechGate, number_of, release
+from services.gateway.speech_voice import why_unusable
 from services.gateway.stages import Call, fields_called
 from services.gateway.synthesis import SampleStream, Utterance, Word
 from services.gateway.timestamps import store_words
@@ -91,12 +93,14 @@ class Speech:
     _exhausted: bool = field(init=False, default=False)
     _ended: bool = field(init=False, default=False)
     _called_off: bool = field(init=False, default=False)
+    _checked_at: float = field(init=False)
     _entry: Callable[[], Entry] | None = field(init=False, default=None)
     is_recorded: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._gate = SpeechGate(self.gateway.keys.mark, number_of(self.job))
         self._stream = SampleStream(self.gateway.stages, self.profile, self.order.utterance, self.call)
+        self._checked_at = time.monotonic()
 
     @property
     def job_id(self) -> str:
@@ -130,8 +134,8 @@ class Speech:
         """Once it has ended.
 
         Raises:
-            LikenessError: why the job was ended by another: NOT_FOUND when the voice was deleted, CONSENT_NOT_LIVE when
-                the consent was revoked.
+            LikenessError: why it was called off: NOT_FOUND when the voice was deleted, CONSENT_NOT_LIVE when its
+                consent was revoked.
         """
         if not self._called_off:
             return
@@ -147,7 +151,11 @@ class Speech:
         self._stream.cancel()
 
     def pieces(self) -> Iterator[bytes]:
-        """The file in pieces, none empty, each as soon as it exists."""
+        """The file in pieces, none empty, each as soon as it exists; after the last the record is settled.
+
+        Raises:
+            LikenessError: what a stage failed with, and why the speech was called off, which breaks it off.
+        """
         with self._failure_recorded():
             encoder = AudioStreamEncoder(self.order.format)
             for samples in self._samples():
@@ -157,6 +165,8 @@ class Speech:
             if piece := encoder.finish():
                 self._sent += piece
                 yield piece
+        self.end()
+        self.require_not_called_off()
 
     def end(self) -> None:
         """Settles the record: measures what was heard to its end, cancels what was not."""
@@ -187,6 +197,7 @@ class Speech:
         """Samples as they leave the stages, and have passed the gate."""
         with fields_called(HTTP_NAMES):
             for chunk in self._stream:
+                self._look_at_voice()
                 self._arrived_at = max(self._arrived_at, chunk.arrived_at)
                 self._made.append(chunk.samples)
                 yield from self._noted(self._gate.write(chunk.samples))
@@ -195,6 +206,17 @@ class Speech:
             self._similarity = self._measuring()
             yield from self._noted(self._gate.finish())
         self._exhausted = True
+
+    def _look_at_voice(self) -> None:
+        """From time to time. Raises LikenessError when the voice may not be used any more."""
+        now = time.monotonic()
+        if now - self._checked_at < self.gateway.settings.consent_interval_s:
+            return
+        self._checked_at = now
+        with self.gateway.database.session() as session:
+            withdrawn = why_unusable(session, self.job)
+        if withdrawn is not None:
+            raise withdrawn
 
     def _noted(self, samples: FloatArray) -> Iterator[FloatArray]:
         """The samples, once the figures speak of them; nothing when there are none."""
@@ -253,7 +275,7 @@ class Speech:
         except Exception as error:
             self._stream.cancel()
             told = error if isinstance(error, LikenessError) else LikenessError("INTERNAL", repr(error))
-            self._record("failed", error=told)
+            self._record("canceled" if told.reason in CALLED_OFF else "failed", error=told)
             raise
 
     def _record(
@@ -264,22 +286,27 @@ class Speech:
         media_id: str | None = None,
         sha256: str | None = None,
     ) -> bool:
-        """Whether this was the job's end, and not another before."""
+        """Whether this was the job's end, and not another before. When the voice may not be used any more, what is
+        complete is no success either: the job is canceled."""
         self._ended = True
-        entries = [self._entry()] if self._entry is not None and state == "succeeded" else []
-        ended = end_job(
-            self.gateway.database,
-            self.job_id,
-            state,
-            figures=self.figures.to_json(),
-            error=error,
-            media_id=media_id,
-            sha256=sha256,
-            entries=entries,
-        )
+        with self.gateway.database.session() as session:
+            withdrawn = why_unusable(session, self.job) if state == "succeeded" else None
+            if withdrawn is not None:
+                state, error, media_id, sha256 = "canceled", withdrawn, None, None
+            entries = [self._entry()] if self._entry is not None and state == "succeeded" else []
+            ended = end_job_in(
+                session,
+                self.job_id,
+                state,
+                figures=self.figures.to_json(),
+                error=error,
+                media_id=media_id,
+                sha256=sha256,
+                entries=entries,
+            )
         self.is_recorded = ended and bool(entries)
         observe_speech(state, self.figures)
-        return ended
+        return ended and withdrawn is None
 
 
 def _fail(error: LikenessError) -> NoReturn:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from services.common.errors import LikenessError
 from services.common.profile import SpeakerProfile
 from services.gateway.context import Gateway
-from services.gateway.db import Consent, Voice, find_named
+from services.gateway.db import Voice, find_named
 from services.gateway.figures import SpeechFigures
 from services.gateway.jobs import QueueOptions, end_job_in
 from services.gateway.jobs.marks import NumberTakenError, claim_number, draw_number
@@ -19,23 +19,14 @@ from services.gateway.jobs.starting import add_running, running_job
 from services.gateway.profiles import load_profile, loaded_profile, speech_grant, voice_similarity
 from services.gateway.protected.refusal import require_usable
 from services.gateway.speech import Speech, SpeechOrder, recorded
+from services.gateway.speech_voice import is_still_usable
 from services.gateway.stages import Call, until
 
 _ATTEMPTS: Final = 3
-_VOICES, _CONSENTS = cast(Table, Voice.__table__), cast(Table, Consent.__table__)
+_VOICES: Final = cast(Table, Voice.__table__)
 _SHORT: Final = ("id", "tenant", "created_at", "consent_id", "calibration", "adapted_at", "adaptation")
 _SHORT_VOICE: Final = select(*(_VOICES.c[name] for name in _SHORT)).where(
     _VOICES.c.tenant == bindparam("wanted_tenant"), _VOICES.c.id == bindparam("wanted_id")
-)
-_STILL_USABLE: Final = (
-    select(_VOICES.c.id)
-    .where(
-        _VOICES.c.id == bindparam("wanted_voice"),
-        _VOICES.c.consent_id == _CONSENTS.c.id,
-        _CONSENTS.c.id == bindparam("wanted_consent"),
-        _CONSENTS.c.revoked_at.is_(None),
-    )
-    .with_for_update(read=True, key_share=True, of=_VOICES)  # PostgreSQL: who deletes the voice waits, or is waited for
 )
 
 
@@ -138,8 +129,7 @@ def _is_opened(gateway: Gateway, speech: Speech) -> bool:
         with gateway.database.session() as session:
             claim_number(session, job)
             add_running(session, job)
-            wanted = {"wanted_voice": job.likeness_id, "wanted_consent": job.consent_id}
-            if session.connection().execute(_STILL_USABLE, wanted).first() is None:
+            if not is_still_usable(session, job):
                 raise _ChangedError
     except (_ChangedError, NumberTakenError):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,11 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from services.gateway import speech_start
+from services.common.errors import LikenessError
+from services.gateway import speech, speech_start
 from services.gateway.api import speech as speech_api
 from services.gateway.app import create_app
 from services.gateway.auditing.check import check_audit
-from services.gateway.db import AuditEntry, Job, Mark
+from services.gateway.db import AuditEntry, Job, Mark, Media
 from services.gateway.jobs import records
 from services.gateway.settings import GatewaySettings
 from tests.contract.gateway_fakes import HOLD_WORD, FakeStages
@@ -25,6 +27,9 @@ from tests.waiting import PATIENCE_S, wait_for
 
 TEXT = "Good morning to everybody."
 HELD = f"{HOLD_WORD} is what it begins with."
+WAYS = pytest.mark.parametrize(
+    ("way", "status", "reason"), [("revoke", 403, "CONSENT_NOT_LIVE"), ("delete", 404, "NOT_FOUND")]
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,9 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStages]:
 
 @pytest.fixture(scope="module")
 def app(stages: FakeStages) -> Iterator[Any]:
-    settings = GatewaySettings(data_dir=stages.data_dir, calibrate=False, log_level="error", **stages.targets())
+    settings = GatewaySettings(
+        data_dir=stages.data_dir, calibrate=False, consent_interval_s=0.001, log_level="error", **stages.targets()
+    )
     made = create_app(settings)
     yield made
     made.extensions["likeness"].close()
@@ -102,9 +109,7 @@ def test_without_a_record_the_stages_are_stopped_and_nothing_leaves(
     assert (count(app, Job), count(app, Mark)) == (jobs, marks)
 
 
-@pytest.mark.parametrize(
-    ("way", "status", "reason"), [("revoke", 403, "CONSENT_NOT_LIVE"), ("delete", 404, "NOT_FOUND")]
-)
+@WAYS
 def test_what_is_revoked_or_deleted_while_it_begins_is_not_spoken(
     app: Any,
     client: FlaskClient,
@@ -119,15 +124,11 @@ def test_what_is_revoked_or_deleted_while_it_begins_is_not_spoken(
 
     asked = len(stages.doings.speakers)
 
-    def take_away() -> None:
+    def once_asked() -> None:
         wait_for(lambda: len(stages.doings.speakers) > asked)
-        other = app.test_client()
-        if way == "revoke":
-            assert other.post(f"/v1/audio/voice_consents/{voice['consent']}/revoke").status_code == 200
-        else:
-            assert other.delete(f"/v1/audio/voices/{voice['id']}").status_code == 200
+        take_away(app, voice, way)
 
-    before_the_record(monkeypatch, take_away)
+    before_the_record(monkeypatch, once_asked)
     answer = speak(client, voice["id"], HELD)
     assert (answer.status_code, answer.get_json()["reason"]) == (status, reason)
     assert stages.doings.cancelled.wait(PATIENCE_S)
@@ -205,18 +206,76 @@ def test_a_speech_whose_time_is_over_before_it_begins_has_a_record_that_says_so(
     assert (job.state, (job.error or {})["reason"]) == ("failed", "DEADLINE_EXCEEDED")
 
 
-def test_what_is_spoken_with_a_voice_that_is_deleted_meanwhile_is_not_answered(
-    app: Any, client: FlaskClient, stages: FakeStages
+def take_away(app: Any, voice: dict[str, Any], way: str) -> None:
+    """Deletes the voice, or revokes its consent."""
+    client = app.test_client()
+    if way == "revoke":
+        assert client.post(f"/v1/audio/voice_consents/{voice['consent']}/revoke").status_code == 200
+    else:
+        assert client.delete(f"/v1/audio/voices/{voice['id']}").status_code == 200
+
+
+@WAYS
+def test_what_is_spoken_with_a_voice_that_is_taken_away_meanwhile_is_not_answered(
+    app: Any, client: FlaskClient, stages: FakeStages, way: str, status: int, reason: str
 ) -> None:
-    voice = enrol_ada(client, "gone at last")
+    voice = enrol_ada(client, f"gone at last by {way}")
     stages.doings.go_on.clear()
     with ThreadPoolExecutor(1) as pool:
         spoken = pool.submit(speak, app.test_client(), voice["id"], f"It begins well. {HELD}")
         running = Job.likeness_id == voice["id"], Job.state == "processing"
         wait_for(lambda: count(app, Job, *running) == 1)
-        assert client.delete(f"/v1/audio/voices/{voice['id']}").status_code == 200
+        take_away(app, voice, way)
         stages.doings.go_on.set()
         answer = spoken.result(PATIENCE_S)
-    assert (answer.status_code, answer.get_json()["reason"]) == (404, "NOT_FOUND")
+    assert (answer.status_code, answer.get_json()["reason"]) == (status, reason)
+    assert count(app, Job, Job.likeness_id == voice["id"], Job.state == "canceled") == 1
+    stages.doings.go_on.clear()
+
+
+@WAYS
+def test_what_is_complete_is_looked_at_once_more_before_it_leaves(
+    app: Any, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, way: str, status: int, reason: str
+) -> None:
+    voice = enrol_ada(client, f"gone in the last moment by {way}")
+    signs = speech.release
+
+    def later(*arguments: Any, **options: Any) -> Any:
+        signed = signs(*arguments, **options)
+        take_away(app, voice, way)
+        return signed
+
+    monkeypatch.setattr(speech, "release", later)
+    answer = client.post("/v1/audio/speech", json={"input": TEXT, "voice": voice["id"], "keep": True})
+    assert (answer.status_code, answer.get_json()["reason"]) == (status, reason)
+    with app.extensions["likeness"].database.session() as session:
+        job = session.scalars(select(Job).where(Job.likeness_id == voice["id"])).one()
+        kept = session.scalar(select(func.count()).select_from(Media).where(Media.job_id == job.id))
+    assert (job.state, job.media_id, kept) == ("canceled", None, 0)
+    assert "release_output" not in [action for action, _ in entries_of(app, job.id)]
+
+
+@WAYS
+@pytest.mark.parametrize("stream_format", ["audio", "sse"])
+def test_a_stream_breaks_off_when_the_voice_is_taken_away(
+    app: Any, client: FlaskClient, stages: FakeStages, stream_format: str, way: str, status: int, reason: str
+) -> None:
+    voice = enrol_ada(client, f"{stream_format} broken off by {way}")
+    stages.doings.go_on.clear()
+    long = "A sentence that is long enough to be heard, and sounds well, too. " * 4
+    body = {"input": f"{long} {HELD} {long}", "voice": voice["id"], "response_format": "pcm"}
+    answer = client.post("/v1/audio/speech", json=body | {"stream_format": stream_format}, buffered=False)
+    assert answer.status_code == 200
+    pieces = iter(answer.response)
+    heard = [next(pieces)]
+    take_away(app, voice, way)
+    stages.doings.go_on.set()
+    with pytest.raises(LikenessError) as broken:
+        heard.extend(pieces)
+    answer.close()
+    assert broken.value.reason == reason
+    if stream_format == "sse":
+        assert b'"speech.audio.done"' not in b"".join(heard)
+        assert json.loads(heard[-1].removeprefix(b"data: "))["type"] == "error"
     assert count(app, Job, Job.likeness_id == voice["id"], Job.state == "canceled") == 1
     stages.doings.go_on.clear()

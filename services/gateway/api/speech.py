@@ -144,7 +144,8 @@ class SpeechBody:
 @bp.input(SpeechIn, arg_name="body")
 @bp.doc(
     summary="Speak a text",
-    description="Compatible with OpenAI's API. A failure in mid-stream breaks the connection without a proper end. "
+    description="Compatible with OpenAI's API. A failure in mid-stream, and a voice that is deleted or whose consent "
+    "is revoked meanwhile, breaks the connection without a proper end. "
     "With `Prefer`, the speech is queued, survives restarts, and is kept as media.",
     operation_id="create_speech",
     responses=_RESPONSES,
@@ -312,8 +313,6 @@ def _events(speech: Speech, first: bytes, rest: Iterator[bytes]) -> Iterator[byt
                 told += len(words)
                 yield _event({"type": "speech.audio.words", "words": words_to_json(words)})
             yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode("ascii")})
-        speech.end()
-        speech.require_not_called_off()
     except LikenessError as error:
         yield _event({"type": "error", "error": describe(error)["error"]})
         raise

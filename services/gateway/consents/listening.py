@@ -13,19 +13,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
+from typing import Final
 
 from services.common.audio import SAMPLE_RATE_HZ, FloatArray
+from services.common.recognition import PAD_S, feed
 from services.gateway.consents.phrase import BEFORE_WORDS, OPENING, Phrase
 from services.gateway.consents.words import WORDS
 
 RIVALS: Final = 31
 FRAMES_PER_SECOND: Final = 100  # of pocketsphinx
-PAD_S: Final = 0.2  # of silence, before and after
-CHUNK_S: Final = 0.1  # the recogniser keeps Python's lock while it works on one
-LEVEL: Final = 0.7  # peak of what it hears
 # Wider than pocketsphinx's defaults, with which a right phrase was lost now and then.
 BEAMS: Final = {"beam": 1e-60, "pbeam": 1e-60, "wbeam": 1e-40}
 NEGATIONS: Final = ("not", "don't", "do", "cannot", "can't", "won't", "will")  # between "I" and "allow"
@@ -78,7 +74,7 @@ def listen(samples: FloatArray, phrase: Phrase) -> Heard:
     steps = _steps(phrase)
     decoder.add_fsg("phrase", decoder.create_fsg("phrase", 0, len(steps), _transitions(steps)))
     decoder.activate_search("phrase")
-    _feed(decoder, samples)
+    feed(decoder, samples)
     if decoder.hyp() is None:
         return NOTHING
     spoken = tuple(
@@ -125,20 +121,3 @@ def _transitions(steps: list[tuple[str, ...]]) -> list[tuple[int, int, float, st
             found += [(state, state + 1, 0.5 / len(SOUNDS), f"+{sound}+") for sound in SOUNDS]
             found += [(state, state, 0.5 / len(SOUNDS), f"+{sound}+") for sound in SOUNDS]
     return found
-
-
-def _feed(decoder: Any, samples: FloatArray) -> None:
-    """Twice: for the cepstral mean of the whole recording, then to be heard, in pieces."""
-    peak = float(np.abs(samples).max(initial=0.0)) or 1.0
-    pad = np.zeros(round(PAD_S * SAMPLE_RATE_HZ), np.float32)
-    data = (np.concatenate([pad, samples / peak * LEVEL, pad]) * 32767).astype("<i2").tobytes()
-    decoder.start_utt()
-    decoder.process_raw(data, no_search=True, full_utt=True)
-    mean = decoder.get_cmn(False)
-    decoder.end_utt()
-    decoder.set_cmn(mean)
-    decoder.start_utt()
-    step = 2 * round(CHUNK_S * SAMPLE_RATE_HZ)
-    for start in range(0, len(data), step):
-        decoder.process_raw(data[start : start + step], no_search=False, full_utt=False)
-    decoder.end_utt()
