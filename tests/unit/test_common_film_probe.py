@@ -6,7 +6,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from services.common.errors import LikenessError
-from services.common.film import probe, probe_film, read_frames
+from services.common.film import probe, probe_film, read_frames, reader
 from services.common.film.orientation import Orientation
+from services.common.film.reader import SETTLING
 from tests.unit.film_samples import make_film, number_of
 
 
@@ -215,6 +216,10 @@ SEEKS: dict[str, Callable[[Path], Path]] = {
     "no key frames but the first": lambda folder: make_film(
         folder / "a.mp4", frames=60, options={"x264-params": "intra-refresh=1:keyint=20:bframes=0"}
     ),
+    "one group": lambda folder: make_film(folder / "a.mp4", frames=60, options={"g": "60"}),
+    "mpeg-4": lambda folder: make_film(
+        folder / "a.mkv", frames=60, time_base=Fraction(1, 1000), codec="mpeg4", options={"bf": "2", "g": "60"}
+    ),
     "matroska": lambda folder: make_film(folder / "a.mkv", frames=60, time_base=Fraction(1, 1000)),
     "vp9": lambda folder: make_film(
         folder / "a.webm",
@@ -239,3 +244,23 @@ def test_reading_from_the_middle_gives_the_same_pictures(kind: str, tmp_path: Pa
         assert [frame.pts for frame in part] == info.frame_pts[first:last].tolist()
         for frame, luma in zip(part, whole[first:last], strict=True):
             assert np.array_equal(frame.luma, luma)
+
+
+def test_what_nothing_refers_to_is_not_decoded_to_be_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make_film(tmp_path / "a.mp4", frames=60, options={"g": "60", "sc_threshold": "0"})
+    info = probe_film(film)
+    decoded: list[int] = []
+
+    def noted(source: Any, *args: Any) -> Iterator[Any]:
+        for picture in reader_decoded(source, *args):
+            decoded.append(picture.pts)
+            yield picture
+
+    reader_decoded = reader._decoded
+    monkeypatch.setattr(reader, "_decoded", noted)
+    (last,) = read_frames(film, info, int(info.frame_pts[59]))
+    assert number_of(last.luma) == 59
+    assert set(info.frame_pts[60 - SETTLING :]) <= set(decoded)
+    assert len(decoded) < 45

@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from services.common.errors import LikenessError
 from services.common.film.frames import FilmFrame, film_frame
 from services.common.film.probe import FilmInfo
 from services.common.film.source import DAMAGE, open_source, video_stream
 
 SEEKS: Final = 3  # key frames that are tried, one before the other, and then the film's beginning
+SETTLING: Final = 16  # pictures; so many at most a decoder puts into another order, and some first have to see how many
 
 
 def read_frames(
@@ -47,11 +50,13 @@ def read_frames(
 
         yield from read_webp(path, info, expected, size, field)
         return
-    for start in [*_starts(info, int(expected[0])), None]:
+    whole_from = int(info.frame_pts[max(0, int(np.searchsorted(info.frame_pts, expected[0])) - SETTLING)])
+    attempts = [*((start, whole_from) for start in [*_starts(info, int(expected[0])), None]), (None, None)]
+    for start, thin_until in attempts:
         position = 0
         try:
             with open_source(path, info.container) as source:
-                for decoded in _decoded(source, start, field):
+                for decoded in _decoded(source, start, thin_until, field):
                     if decoded.pts is None or decoded.pts < expected[position]:
                         continue
                     if decoded.pts > expected[position] or decoded.is_corrupt:
@@ -61,7 +66,7 @@ def read_frames(
                     if position == len(expected):
                         return
         except DAMAGE as error:
-            if position or start is None:
+            if position or thin_until is None:
                 raise _damaged(info, int(expected[position]), field) from error
         if position:
             break
@@ -82,9 +87,16 @@ def _damaged(info: FilmInfo, pts: int, field: str) -> LikenessError:
     return LikenessError("MEDIA_UNREADABLE", detail, field=field)
 
 
-def _decoded(source: Any, start: int | None, field: str) -> Iterator[Any]:
-    """Decoded pictures from a key frame on; None is the film's beginning."""
+def _decoded(source: Any, start: int | None, thin_until: int | None, field: str) -> Iterator[Any]:
+    """Decoded pictures from a key frame on; None is the film's beginning.
+
+    Before the time stamp `thin_until` come only those that others refer to: the rest need not be decoded to be passed
+    over, and is about half.
+    """
     stream = video_stream(source, field)
     if start is not None:
         source.seek(start, stream=stream)
-    yield from source.decode(stream)
+    for packet in source.demux(stream):
+        thin = thin_until is not None and packet.pts is not None and packet.pts < thin_until
+        stream.codec_context.skip_frame = "NONREF" if thin else "DEFAULT"
+        yield from packet.decode()
