@@ -1,7 +1,7 @@
 """A voice learns from ten or more recordings: `python -m services.synthesizer.adapt --voice DIR --out FILE`.
 
 DIR holds recordings of one consenting person and what is said in them (`adapt_clips`). Every fifth is kept back, and
-decides how long is learned. FILE, some 5 kB, is installed by `likeness voices adapt VOICE FILE`; without a gain
+decides how long is learned. FILE, 4.2 kB, is installed by `likeness voices adapt VOICE FILE`; without a gain
 there is none. It takes a few minutes of one core and needs the `train` extra. The person's voice must be enrolled to be
 spoken with: a file alone speaks nothing.
 """

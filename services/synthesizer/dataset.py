@@ -59,6 +59,12 @@ def recorded_share(progress: float) -> float:
     return float(np.interp(progress, RECORDED_RISE, RECORDED_SHARES))
 
 
+def voices_in(folder: Path) -> set[str]:
+    """Whose utterances a folder that prepare wrote holds: flite's voices, and `recorded`."""
+    lines = (folder / "utterances.jsonl").read_text(encoding="utf-8").splitlines()
+    return {json.loads(line)["voice"] for line in lines}
+
+
 class Corpus:
     """Utterances with their frames, which stay on disk until asked for; those of other than `styles` are left out."""
 

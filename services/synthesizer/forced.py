@@ -161,7 +161,9 @@ def _heard_phones(word: Any) -> tuple[HeardPhone, ...]:
     return tuple(
         HeardPhone(
             phone.name,
-            phone.start / FRAMES_PER_SECOND + offset,
+            max(
+                phone.start / FRAMES_PER_SECOND + offset, 0.0
+            ),  # the silence that was put before is not the recording's
             (phone.start + phone.duration) / FRAMES_PER_SECOND + offset,
             phone.score * NATS_PER_SCORE / phone.duration,
         )

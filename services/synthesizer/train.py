@@ -28,8 +28,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.speaker_space import LOG_F0, VOICING
-from services.synthesizer.dataset import Batch, Corpus
+from services.synthesizer.dataset import Batch, Corpus, recorded_share, voices_in
 from services.synthesizer.model import ModelConfig, Synthesizer
+from services.synthesizer.recorded import STYLE as RECORDED
 
 PEAK_LEARNING_RATE: Final = 1.5e-3
 FINAL_SHARE: Final = 0.01  # of the peak, at the end
@@ -41,6 +42,7 @@ LOG_F0_WEIGHT: Final = 6.0  # one channel of 82; only where voiced
 VOICING_WEIGHT: Final = 6.0
 VALIDATION_UTTERANCES: Final = 48
 GENERATED_UTTERANCES: Final = 8
+STYLE_WEIGHTS: Final = "conditions.style.weight"
 
 
 @dataclass
@@ -122,8 +124,11 @@ class Trainer:
         self.progressed = Progressed(**state["progressed"])
 
     def start_from(self, weights: Path) -> None:
-        """Begins from weights of the same shape, such as the published ones, with a fresh optimizer."""
+        """Begins from such weights as the published ones, with a new optimizer; styles they lack begin as the mean."""
         published = load_file(weights)
+        styles = published[STYLE_WEIGHTS]
+        added = styles.mean(dim=0, keepdim=True).expand(len(self.model.config.styles) - len(styles), -1)
+        published[STYLE_WEIGHTS] = torch.cat([styles, added])
         self.model.load_state_dict(published)
         self.average = {name: value.to(self.device) for name, value in published.items()}
 
@@ -153,6 +158,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             values = losses(self.model, batch.to(self.device))
+        if not torch.isfinite(values["total"]):
+            raise FloatingPointError(
+                f"the loss is {float(values['total'].detach())} at step {self.progressed.step}: see the data"
+            )
         values["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
         self.optimizer.step()
@@ -178,7 +187,19 @@ class Trainer:
         return found
 
 
-def train(trainer: Trainer, batches: Iterator[Batch], minutes: float, steps: int, check_every: int) -> None:
+@dataclass(frozen=True)
+class Budget:
+    """Training ends with whichever is used up first."""
+
+    minutes: float
+    steps: int
+
+    def share(self, progressed: Progressed) -> float:
+        """How much of it is used, 0 to 1 and more."""
+        return max(progressed.elapsed_s / 60 / self.minutes, progressed.step / self.steps)
+
+
+def train(trainer: Trainer, batches: Iterator[Batch], budget: Budget, check_every: int) -> None:
     """Trains until the budget is used up."""
     done = trainer.progressed
     started = time.monotonic() - done.elapsed_s
@@ -186,13 +207,13 @@ def train(trainer: Trainer, batches: Iterator[Batch], minutes: float, steps: int
     since = 0
     with Progress(TextColumn("{task.description}"), BarColumn(), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("training", total=1.0)
-        share = max(done.elapsed_s / 60 / minutes, done.step / steps)
+        share = budget.share(done)
         while share < 1.0:
             for name, value in trainer.step(next(batches), share).items():
                 sums[name] = sums.get(name, 0.0) + value
             since += 1
             done.elapsed_s = time.monotonic() - started
-            share = max(done.elapsed_s / 60 / minutes, done.step / steps)
+            share = budget.share(done)
             if done.step % 50 == 0 or share >= 1.0:
                 means = {name: round(value / since, 4) for name, value in sums.items()}
                 trainer.log({"step": done.step, "minutes": round(done.elapsed_s / 60, 2), "training": means})
@@ -225,6 +246,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.resume:
         stored = json.loads(config_file.read_text(encoding="utf-8"))
         config = ModelConfig(**stored | {"styles": tuple(stored["styles"])})
+    elif RECORDED in voices_in(options.data):
+        config = ModelConfig(styles=(*config.styles, RECORDED))
     corpus = Corpus(options.data, config.styles, config.reduction)
     trainer = Trainer(corpus, config, options.out, torch.device(options.device), options.seed)
     if options.resume:
@@ -232,8 +255,13 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.start:
         trainer.start_from(options.start)
     config_file.write_text(json.dumps(asdict(config), indent=2) + "\n", encoding="utf-8")
-    batches = corpus.batches(options.frames_per_batch, options.seed + trainer.progressed.step)
-    train(trainer, batches, options.minutes, options.steps, options.check_every)
+    budget = Budget(options.minutes, options.steps)
+    batches = corpus.batches(
+        options.frames_per_batch,
+        options.seed + trainer.progressed.step,
+        share=(lambda: recorded_share(budget.share(trainer.progressed))) if RECORDED in config.styles else None,
+    )
+    train(trainer, batches, budget, options.check_every)
     card = {
         "parameters": trainer.model.parameter_count(),
         "steps": trainer.progressed.step,

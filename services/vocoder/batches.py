@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,11 @@ class Batch:
     target: F32
     draft: F32
     frames: F32
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of all their segments."""
+    return Batch(*(np.concatenate([getattr(batch, field.name) for batch in batches]) for field in fields(Batch)))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES, acoustic_frames
+from services.common.corpus import Recording as ManifestRow
 from services.common.corpus import read_manifest, training_recordings
 from services.common.decode import decode_audio
 from services.common.errors import LikenessError
@@ -91,43 +92,55 @@ def _whole_frames(folder: Path) -> int:
     return frames
 
 
+class SplitWriter:
+    """Appends recordings to the three arrays of a split, and a line for each to its index."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self.frames = _whole_frames(folder)
+        index = folder / "index.jsonl"
+        self.paths = {json.loads(line)["path"] for line in index.read_text().splitlines()} if index.exists() else set()
+
+    def add(self, name: str, row: ManifestRow, samples: F32, draft: F32, frames: F32) -> None:
+        """Samples and draft (T * 200,) and frames (T, 82) of a row of the manifest."""
+        for file_name, array in (
+            ("samples.s16", to_s16(samples)),
+            ("draft.s16", to_s16(draft)),
+            ("frames.f16", frames.astype(np.float16)),
+        ):
+            with (self._folder / file_name).open("ab") as file:
+                file.write(array.tobytes())
+        line = Recording(name, row.corpus, row.speaker, self.frames, len(frames))
+        with (self._folder / "index.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(line)) + "\n")
+        self.frames += len(frames)
+        self.paths.add(name)
+
+
 def prepare(speech_dir: Path, out: Path, split: str) -> int:
     """Appends every recording of the split that is not there yet; returns how many frames the split now holds."""
-    folder = out / split
-    folder.mkdir(parents=True, exist_ok=True)
     recordings = read_manifest(speech_dir)
     if split == "train":
         rows = training_recordings(recordings)  # without the speakers that are held out for evaluation
     else:
         rows = [recording for recording in recordings if recording.split == split]
     random.Random(0).shuffle(rows)  # noqa: S311 - so that a part of the split is a fair sample of it
-    first_frame = _whole_frames(folder)
-    index = folder / "index.jsonl"
-    done = {json.loads(line)["path"] for line in index.read_text().splitlines()} if index.exists() else set()
+    writer = SplitWriter(out / split)
     engine = DraftEngine(DRAFT_TUNING)
     for number, row in enumerate(rows):
-        name_of = str(row.path.relative_to(speech_dir))
-        if name_of in done:
+        name = str(row.path.relative_to(speech_dir))
+        if name in writer.paths:
             continue
         try:
             samples, draft, frames = prepare_recording(engine, row.path, seed=number)
         except LikenessError as error:
-            print(f"left out {name_of}: {error}", file=sys.stderr)
+            print(f"left out {name}: {error}", file=sys.stderr)
             continue
-        for name, array in (
-            ("samples.s16", to_s16(samples)),
-            ("draft.s16", to_s16(draft)),
-            ("frames.f16", frames.astype(np.float16)),
-        ):
-            with (folder / name).open("ab") as file:
-                file.write(array.tobytes())
-        line = Recording(name_of, row.corpus, row.speaker, first_frame, len(frames))
-        with index.open("a") as file:
-            file.write(json.dumps(asdict(line)) + "\n")
-        first_frame += len(frames)
+        writer.add(name, row, samples, draft, frames)
         if number % 100 == 0:
-            print(f"{split}: {number} of {len(rows)} recordings, {first_frame / 80 / 3600:.2f} h", flush=True)
-    return first_frame
+            print(f"{split}: {number} of {len(rows)} recordings, {writer.frames / 80 / 3600:.2f} h", flush=True)
+    return writer.frames
 
 
 def main() -> None:

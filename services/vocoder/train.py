@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from services.vocoder.batches import Augmentation, Batch, Sampler
+from services.vocoder.batches import Augmentation, Batch, Sampler, joined
 from services.vocoder.config import STEPS_PER_SECOND, WaveNetConfig
 from services.vocoder.prepare import Corpus, prepare
 from services.vocoder.wavenet import WaveNet, negative_log_likelihood
@@ -53,6 +53,7 @@ class TrainingOptions:
     intervals: int = 40  # of 12.5 ms per segment: half a second
     learning_rate: float = 2e-3
     cooldown: float = 0.25  # part of the sitting over which the rate falls to zero
+    predicted_share: float = 0.0  # of a batch: frames as the synthesizer predicts them (services.vocoder.predicted)
     history_noise: float = 0.08  # at most, in units of a band's level: what the network hears of itself is not clean
     averaging: float = 0.998
     validate_every: int = 250
@@ -188,10 +189,22 @@ def _progress(options: TrainingOptions, began: float, step: int) -> float:
     return min(1.0, max(by_time, by_steps))
 
 
-def _batches(sampler: Sampler, options: TrainingOptions, step: int) -> Iterator[Batch]:
+def _batches(samplers: Sequence[tuple[Sampler, int]], options: TrainingOptions, step: int) -> Iterator[Batch]:
+    """Endless batches, each with so many segments of every sampler."""
     random = np.random.default_rng((options.seed, step))
     while True:
-        yield sampler.draw(random, options.batch_size)
+        yield joined([sampler.draw(random, size) for sampler, size in samplers if size])
+
+
+def _samplers(options: TrainingOptions, config: WaveNetConfig) -> list[tuple[Sampler, int]]:
+    """What training draws from, and how many segments of a batch: recordings as they are, and as predicted."""
+    predicted = round(options.predicted_share * options.batch_size)
+    sizes = {"train": options.batch_size - predicted, "predicted": predicted}
+    return [
+        (Sampler(Corpus(options.data / split), config, options.intervals, Augmentation()), size)
+        for split, size in sizes.items()
+        if size
+    ]
 
 
 def train(options: TrainingOptions, config: WaveNetConfig) -> Trainer:
@@ -206,7 +219,7 @@ def train(options: TrainingOptions, config: WaveNetConfig) -> Trainer:
         trainer.begin_from(options.start)
     if not options.resume and best.exists():
         raise FileExistsError(f"{best} is from an earlier training: give --resume or another --out")
-    training = Sampler(Corpus(options.data / "train"), config, options.intervals, Augmentation())
+    training = _samplers(options, config)
     held_out = Sampler(Corpus(options.data / "dev"), config, options.intervals, Augmentation.none())
     fixed = np.random.default_rng(0)
     validation = [held_out.draw(fixed, VALIDATION_SIZE) for _ in range(VALIDATION_BATCHES)]
@@ -262,6 +275,9 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on from trunk.pt in --out")
     parser.add_argument("--start", type=Path, help="begin from exported weights (.safetensors)")
     parser.add_argument("--batch-size", type=int, default=TrainingOptions.batch_size)
+    parser.add_argument(
+        "--predicted-share", type=float, default=0.0, help="of each batch, from the split of services.vocoder.predicted"
+    )
     parser.add_argument("--learning-rate", type=float, default=TrainingOptions.learning_rate)
     parser.add_argument("--cooldown", type=float, default=TrainingOptions.cooldown)
     parser.add_argument("--threads", type=int, default=TrainingOptions.threads)

@@ -89,6 +89,14 @@ def test_a_silence_between_words_becomes_a_pause(aligner: ForcedAligner) -> None
     assert heard.durations_s[heard.symbols.index(",")] == pytest.approx(0.5, abs=0.08)
 
 
+def test_speech_that_begins_at_once_has_no_time_before_it(aligner: ForcedAligner) -> None:
+    samples = recording(37)[round(0.18 * SAMPLE_RATE_HZ) :]
+    heard = aligned_symbols(aligned(aligner, samples, 37), samples.size / SAMPLE_RATE_HZ, ".", 0.05, 0.1)
+    assert heard.start_s >= 0.0
+    assert heard.durations_s[0] == pytest.approx(0.0, abs=0.02)
+    assert min(heard.durations_s) >= 0.0
+
+
 def test_wrong_words_score_lower_than_the_right_ones(aligner: ForcedAligner) -> None:
     for index in LISTINGS:
         right = aligned(aligner, recording(index), index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from services.synthesizer.network import EncodedPhrase, Network  # noqa: E402
 from services.synthesizer.network import upsample as upsample_serving  # noqa: E402
 from services.synthesizer.text import to_symbols  # noqa: E402
 from services.synthesizer.text.symbols import SYMBOL_IDS  # noqa: E402
-from services.synthesizer.train import Trainer, losses, train  # noqa: E402
+from services.synthesizer.train import Budget, Trainer, losses, train  # noqa: E402
 from tests.unit.test_synthesizer_space import make_profile, speech_like  # noqa: E402
 
 STYLES = ("rms", "slt")
@@ -169,7 +169,7 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(
     batch = trainer.corpus.collate(trainer.corpus.training[:6])
     torch.manual_seed(0)
     before = float(losses(trainer.model, batch)["total"].detach())
-    train(trainer, trainer.corpus.batches(400, 0), minutes=10, steps=40, check_every=20)
+    train(trainer, trainer.corpus.batches(400, 0), Budget(minutes=10, steps=40), check_every=20)
     torch.manual_seed(0)
     after = float(losses(trainer.model, batch)["total"].detach())
     assert after < 0.8 * before
@@ -193,7 +193,7 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(
 def test_an_exported_network_serves_what_was_trained(data: Path, tmp_path: Path) -> None:
     out, models = tmp_path / "run", tmp_path / "models"
     trainer = make_trainer(data, out)
-    train(trainer, trainer.corpus.batches(400, 0), minutes=10, steps=3, check_every=3)
+    train(trainer, trainer.corpus.batches(400, 0), Budget(minutes=10, steps=3), check_every=3)
     assert export_module.main(["--run", str(out), "--data", str(data), "--models-dir", str(models)]) == 0
     network = Network(Registry(models))
     assert list(network.styles) == list(STYLES)
@@ -255,10 +255,34 @@ def test_training_can_begin_from_published_weights(data: Path, tmp_path: Path) -
     corpus = Corpus(data, TINY.styles, TINY.reduction)
     device = torch.device("cpu")
     first = Trainer(corpus, TINY, tmp_path, device, seed=0)
-    train(first, corpus.batches(600, 0), minutes=10, steps=3, check_every=3)
+    train(first, corpus.batches(600, 0), Budget(minutes=10, steps=3), check_every=3)
     second = Trainer(corpus, TINY, tmp_path / "second", device, seed=1)
     second.start_from(tmp_path / "best.safetensors")
     for name, value in first.average.items():
         assert torch.equal(second.average[name], value)
         assert torch.equal(second.model.state_dict()[name], value)
     assert second.progressed.step == 0
+
+
+def test_a_style_that_the_published_weights_lack_begins_as_the_mean_of_theirs(data: Path, tmp_path: Path) -> None:
+    published = make_trainer(data, tmp_path)
+    published.check()
+    wider = replace(TINY, styles=(*STYLES, "recorded"))
+    trainer = Trainer(
+        Corpus(data, wider.styles, wider.reduction), wider, tmp_path / "wider", torch.device("cpu"), seed=1
+    )
+    trainer.start_from(tmp_path / "best.safetensors")
+    before = published.average["conditions.style.weight"]
+    after = trainer.model.state_dict()["conditions.style.weight"]
+    assert torch.equal(after[:2], before)
+    torch.testing.assert_close(after[2], before.mean(dim=0))
+
+
+def test_a_loss_that_is_no_number_ends_training_before_it_spoils_the_weights(data: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(data, tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    batch = trainer.corpus.collate(trainer.corpus.training[:2])
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        trainer.step(replace(batch, durations=batch.durations - 100.0), 0.5)
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name])
