@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -14,16 +15,23 @@ from services.common.errors import LikenessError
 from services.common.models import Registry
 from services.vocoder.correction import MelCorrection
 from services.vocoder.draft import DraftEngine
+from services.vocoder.packed import PackedWaveNet, load_packed
+from services.vocoder.stepping import Lanes
 from services.vocoder.wavenet_engine import DEFAULT_TOGETHER, WaveNetEngine
 
 F32 = NDArray[np.float32]
 EngineName = Literal["draft", "wavenet"]
+# Of the WaveNet's steps. "auto" is "cuda" where torch finds a GPU, else "cpu", the cores without torch. "torch-cpu" is
+# what "cuda" does, on the CPU and slowly: for comparison.
+Device = Literal["cpu", "cuda", "auto", "torch-cpu"]
 
 WAVENET_MODEL: Final = "vocoder-wavenet"
 # In mel bands, of the correction. The draft sets its harmonics itself and needs no more than the envelope mended; what
 # the network draws is mended in every band (figures in the model card).
 DRAFT_SMOOTHING: Final = 2.0
 WAVENET_SMOOTHING: Final = 0.0
+
+_log = logging.getLogger(__name__)
 
 
 class VocoderStream(Protocol):
@@ -80,20 +88,58 @@ class Engine:
         return np.concatenate([stream.push(frames), stream.finish()])
 
 
-def load_engines(models_dir: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0) -> Mapping[str, Engine]:
+def load_engines(
+    models_dir: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0, device: Device = "cpu"
+) -> Mapping[str, Engine]:
     """The engines by name: the draft, and the WaveNet where the manifest names its weights.
 
     `together` and `threads` are those of `stepping.Stepper`; 0 threads: one per core.
 
     Raises:
-        LikenessError: MODEL_INVALID when the manifest names weights that are missing or changed.
+        LikenessError: MODEL_INVALID when the manifest names weights that are missing or changed, or the WaveNet cannot
+            compute on the device.
     """
     registry = Registry(models_dir)
     engines = {"draft": Engine(DraftEngine())}
     if WAVENET_MODEL in registry.names():
-        path = registry.path(WAVENET_MODEL)
-        engines["wavenet"] = Engine(WaveNetEngine.from_file(path, together=together, threads=threads))
+        packed = load_packed(registry.path(WAVENET_MODEL))
+        lanes = lanes_on(device, packed, together=together)
+        engines["wavenet"] = Engine(WaveNetEngine(packed, together=together, threads=threads, lanes=lanes))
     return engines
+
+
+def lanes_on(device: Device, packed: PackedWaveNet, *, together: int) -> Lanes | None:
+    """What takes the WaveNet's steps there; None: the CPU's cores.
+
+    Raises:
+        LikenessError: MODEL_INVALID when torch or a GPU is missing; it says what to do.
+    """
+    if device == "cpu":
+        return None
+    missing = _missing_for_torch(gpu=device != "torch-cpu")
+    if not missing:
+        from services.vocoder.torch_lanes import TorchLanes
+
+        return TorchLanes(packed, together=together, device="cpu" if device == "torch-cpu" else "cuda")
+    if device == "auto":
+        _log.info("the WaveNet computes on the CPU", extra={"detail": missing})
+        return None
+    detail = (
+        f"The vocoder's device {device!r} cannot be used: {missing}. Install NVIDIA's driver and the extra `gpu` in "
+        "place of `cpu` (of images, take the one whose tag ends in -gpu), or set LIKENESS_VOCODER_DEVICE to cpu."
+    )
+    raise LikenessError("MODEL_INVALID", detail)
+
+
+def _missing_for_torch(*, gpu: bool) -> str:
+    """What keeps torch from computing; empty when nothing does."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: libraries that it comes with do not load
+        return f"PyTorch cannot be imported ({error})"
+    if gpu and not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} finds no NVIDIA GPU"
+    return ""
 
 
 def choose(engines: Mapping[str, Engine], name: str) -> Engine:

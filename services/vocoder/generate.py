@@ -119,6 +119,54 @@ def condition_frames(
         _copy(offsets[0], out[frame].reshape(-1))
 
 
+@numba.njit(inline="always")
+def _between(values: F32, steps: int) -> float:
+    """A value `steps` steps after the first centre: between two centres in a straight line."""
+    centre = steps // STEPS_PER_FRAME
+    weight = np.float64(steps % STEPS_PER_FRAME) / STEPS_PER_FRAME
+    return float(values[centre] + weight * (values[centre + 1] - values[centre]))
+
+
+@numba.njit(inline="always")
+def _by_voicing(unvoiced: float, voiced: float, voicing: float) -> float:
+    return unvoiced + voicing * (voiced - unvoiced)
+
+
+@numba.njit(inline="always")
+def _random(seed: np.uint64, step: int, band: int) -> tuple[float, float]:
+    """A number in [0, 1), and one of the standard logistic distribution: functions of seed and position."""
+    bits = hash_position(seed, np.uint64(step * BANDS + band))
+    uniform = (np.float64(bits & np.uint64(0xFFFFFFFF)) + 0.5) / 4294967296.0
+    return np.float64(bits >> np.uint64(32)) / 4294967296.0, np.log(uniform / (1.0 - uniform))
+
+
+@numba.njit(cache=True, nogil=True)
+def draw_ahead(
+    sampling: Sampling,
+    voicing: F32,
+    offset: int,
+    seed: np.uint64,
+    temperature: float,
+    first: int,
+    choice: F32,
+    shares: F32,
+    spreads: F32,
+) -> None:
+    """All that drawing needs beside the distributions, for steps from `first` on.
+
+    Filled: `choice` (n,), the power of the mixture's weights; `shares` (n, 4), in [0, 1): the component in which the
+    running sum of the weights' shares passes it is drawn from; `spreads` (n, 4), in scales from that one's mean.
+    """
+    for at in range(choice.size):
+        voiced = _between(voicing, offset + at)
+        choice[at] = _by_voicing(sampling.choice[0], sampling.choice[1], voiced)
+        for band in range(BANDS):
+            share, logistic = _random(seed, first + at, band)
+            shares[at, band] = share
+            spread = _by_voicing(sampling.spread[0, band], sampling.spread[1, band], voiced)
+            spreads[at, band] = spread * temperature * logistic
+
+
 @numba.njit(cache=True, nogil=True)
 def _draw(
     parameters: F32,
@@ -133,7 +181,7 @@ def _draw(
     out: F32,
 ) -> None:
     """Samples each band's mixture, more narrowly than it was learned; the randomness is a function of seed and step."""
-    choice = sampling.choice[0] + voicing * (sampling.choice[1] - sampling.choice[0])
+    choice = _by_voicing(sampling.choice[0], sampling.choice[1], voicing)
     for band in range(BANDS):
         base = band * 3 * mixtures
         highest = parameters[base]
@@ -143,8 +191,8 @@ def _draw(
         for k in range(mixtures):
             shares[k] = np.exp(choice * np.float64(parameters[base + k] - highest))
             total += shares[k]
-        bits = hash_position(seed, np.uint64(step * BANDS + band))
-        threshold = total * np.float64(bits >> np.uint64(32)) / 4294967296.0
+        share, logistic = _random(seed, step, band)
+        threshold = total * share
         chosen = mixtures - 1
         running = 0.0
         for k in range(mixtures):
@@ -152,11 +200,10 @@ def _draw(
             if running > threshold:
                 chosen = k
                 break
-        uniform = (np.float64(bits & np.uint64(0xFFFFFFFF)) + 0.5) / 4294967296.0
         log_scale = np.float64(max(parameters[base + 2 * mixtures + chosen], np.float32(floor)))
-        spread = sampling.spread[0, band] + voicing * (sampling.spread[1, band] - sampling.spread[0, band])
+        spread = _by_voicing(sampling.spread[0, band], sampling.spread[1, band], voicing)
         scale = spread * temperature * np.exp(log_scale)
-        value = parameters[base + mixtures + chosen] + scale * np.log(uniform / (1.0 - uniform))
+        value = parameters[base + mixtures + chosen] + scale * logistic
         out[band] = min(max(value, -LOUDEST), LOUDEST)
 
 
@@ -248,10 +295,7 @@ def _hear(
         parameters[step, i] = drawn[i]
     if not lane.forced:
         since = lane.offset + step
-        centre = since // STEPS_PER_FRAME
-        voicing = carray(at_address(lane.voicing), (centre + 2,))
-        weight = np.float64(since % STEPS_PER_FRAME) / STEPS_PER_FRAME
-        voiced = voicing[centre] + weight * (voicing[centre + 1] - voicing[centre])
+        voiced = _between(carray(at_address(lane.voicing), (since // STEPS_PER_FRAME + 2,)), since)
         number = lane.step + step
         _draw(drawn, mixtures, floor, sampling, voiced, lane.temperature, lane.seed, number, shares, bands[step])
     for b in range(BANDS):

@@ -115,6 +115,11 @@ def _pad_halves(values: F32) -> F32:
     return np.concatenate([_pad(half, axis=1) for half in np.split(values, 2, axis=1)], axis=1)
 
 
+def trim_halves(values: F32, size: int) -> F32:
+    """The first `size` of either half of the last axis: without what `pack` filled with zeros."""
+    return np.concatenate([half[..., :size] for half in np.split(values, 2, axis=-1)], axis=-1)
+
+
 def load_packed(path: Path) -> PackedWaveNet:
     """Reads what `train.py` exported.
 

@@ -40,13 +40,18 @@ class VocoderServicer(vocoder_pb2_grpc.VocoderServiceServicer):
         """Reads the weights and renders a moment of silence with every engine, which compiles it.
 
         Raises:
-            LikenessError: MODEL_INVALID, also when the default engine has no weights here.
+            LikenessError: MODEL_INVALID, also when the default engine has no weights here, or the device is missing.
             KeysError: grants are required, and there is no key to mark with.
         """
         if self._settings.grants == "required":
             self._mark_key = load_secret(self._settings.resolved_keys_dir / MARK)
         settings = self._settings
-        engines = load_engines(settings.models_dir, together=settings.max_batch_size, threads=settings.threads)
+        engines = load_engines(
+            settings.models_dir,
+            together=settings.max_batch_size,
+            threads=settings.threads,
+            device=settings.vocoder_device,
+        )
         if self._settings.vocoder_engine not in engines:
             detail = f"The engine {self._settings.vocoder_engine!r} is the default, but its weights are not installed."
             raise LikenessError("MODEL_INVALID", detail)

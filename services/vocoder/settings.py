@@ -16,8 +16,13 @@ class VocoderSettings(StageSettings):
     metrics_port: int = Field(default=9103, ge=0, le=65535, description="Prometheus metrics; 0 takes a free port.")
     max_concurrency: int = Field(default=16, ge=1, description="Streams worked on at the same time.")
     max_batch_size: int = Field(
-        default=16, ge=1, description="Streams that one core takes through the WaveNet together, at most."
+        default=16, ge=1, description="Streams that one core, or the GPU, takes through the WaveNet together, at most."
     )
     vocoder_engine: Literal["draft", "wavenet"] = Field(
         default="draft", description="The engine for calls that name none: the better one of the benchmark."
+    )
+    vocoder_device: Literal["cpu", "cuda", "auto"] = Field(
+        default="cpu",
+        description="Where the WaveNet computes. cuda: on an NVIDIA GPU, with PyTorch (extra `gpu`); auto: there if "
+        "both are found, else on the CPU.",
     )

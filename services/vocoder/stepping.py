@@ -12,11 +12,12 @@ import os
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.metrics import batch_size
 from services.vocoder.generate import LANE, SAMPLING, run_steps
 from services.vocoder.packed import PackedWaveNet
 from services.vocoder.pqmf import BANDS
@@ -25,6 +26,8 @@ F32 = NDArray[np.float32]
 
 SLICE_STEPS: Final = 100
 BYTES: Final = 4
+
+_streams_together = batch_size.labels(stage="vocoder")
 
 
 @dataclass(eq=False)
@@ -78,12 +81,33 @@ class Steps:
         )
 
 
+class Lanes(Protocol):
+    """What takes a group of streams through the network, for as many threads as there are groups."""
+
+    def advance(self, group: list[Steps], count: int) -> None:
+        """Takes each stream's next `count` steps, from `done` on: fills `bands` and `parameters`, changes `last`, and
+        `rings` at the latest with the stream's last steps."""
+        ...
+
+
+class CoreLanes:
+    """On the core of the thread that calls."""
+
+    def __init__(self, packed: PackedWaveNet) -> None:
+        self._packed = packed
+
+    def advance(self, group: list[Steps], count: int) -> None:
+        config = self._packed.config
+        lanes = np.array([member.lane() for member in group], LANE)
+        run_steps(self._packed.steps, SAMPLING, lanes, count, config.mixtures, config.log_scale_floor)
+
+
 class Stepper:
     """Takes the steps of all streams of an engine. Any thread may call it."""
 
-    def __init__(self, packed: PackedWaveNet, *, together: int, groups: int = 0) -> None:
+    def __init__(self, lanes: Lanes, *, together: int, groups: int = 0) -> None:
         """`together`: streams in one group at most. `groups`: how many at a time; 0: one per usable core."""
-        self._packed = packed
+        self._lanes = lanes
         self._together = together
         self._groups = groups or len(os.sched_getaffinity(0))
         self._lock = threading.Lock()
@@ -140,10 +164,9 @@ class Stepper:
         self._grouped += 1
 
     def _advance(self, group: list[Steps]) -> None:
-        config = self._packed.config
         count = min(SLICE_STEPS, *(member.left for member in group))
-        lanes = np.array([member.lane() for member in group], LANE)
-        run_steps(self._packed.steps, SAMPLING, lanes, count, config.mixtures, config.log_scale_floor)
+        _streams_together.observe(len(group))
+        self._lanes.advance(group, count)
         for member in group:
             member.done += count
 

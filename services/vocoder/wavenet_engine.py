@@ -1,4 +1,4 @@
-"""The WaveNet as an engine: streams of acoustic frames -> samples, one CPU core, no torch.
+"""The WaveNet as an engine: streams of acoustic frames -> samples, on CPU cores without torch, or on other lanes.
 
 It looks two frames (25 ms) ahead, for its conditioning; everything else is the past. Between two frame centres lie 50
 band steps, an interval. Nothing in an interval depends on the chunks that the frames came in, so chunking cannot be
@@ -7,7 +7,6 @@ heard. Streams of several threads take their steps together (stepping.py).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -17,9 +16,9 @@ from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME
 from services.vocoder.draft import DraftEngine
-from services.vocoder.packed import PackedWaveNet, load_packed
+from services.vocoder.packed import PackedWaveNet
 from services.vocoder.pqmf import BANDS, HALF_TAPS, SynthesisBank, analyse_inside
-from services.vocoder.stepping import Stepper, Steps
+from services.vocoder.stepping import CoreLanes, Lanes, Stepper, Steps
 
 F32 = NDArray[np.float32]
 
@@ -174,16 +173,13 @@ class WaveNetEngine:
         *,
         together: int = DEFAULT_TOGETHER,
         threads: int = 0,
+        lanes: Lanes | None = None,
     ) -> None:
-        """`together`: streams that one core takes through the network at a time. `threads`: cores; 0: all there are."""
+        """`together`: streams that one core takes through the network at a time. `threads`: cores; 0: all there are.
+        `lanes`: other hardware that does it, for one thread (`torch_lanes.TorchLanes`)."""
         self.packed = packed
         self.temperature = temperature
-        self._stepper = Stepper(packed, together=together, groups=threads)
-
-    @classmethod
-    def from_file(cls, path: Path, *, together: int = DEFAULT_TOGETHER, threads: int = 0) -> WaveNetEngine:
-        """Raises LikenessError MODEL_INVALID when the file does not hold a WaveNet."""
-        return cls(load_packed(path), together=together, threads=threads)
+        self._stepper = Stepper(lanes or CoreLanes(packed), together=together, groups=1 if lanes else threads)
 
     def stream(self, *, seed: int = 0, temperature: float = 0.0) -> WaveNetStream:
         """A new utterance; temperature 0 means the default."""

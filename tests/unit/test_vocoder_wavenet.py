@@ -11,83 +11,27 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
-from torch.nn import functional as F
 
 from services.common.audio import FRAME_CHANNELS, HOP_SAMPLES
 from services.common.errors import LikenessError
-from services.vocoder.bfloat import pack_pairs, unpack_pairs
 from services.vocoder.conditioning import DRAFT_TUNING, between_centres, log_levels, normalise_frames
 from services.vocoder.config import STEPS_PER_FRAME, WaveNetConfig
 from services.vocoder.draft import DraftEngine
-from services.vocoder.packed import PackedWaveNet, load_packed, pack
+from services.vocoder.packed import load_packed
 from services.vocoder.pqmf import BANDS, analyse
-from services.vocoder.stepping import Stepper, Steps
+from services.vocoder.stepping import CoreLanes
 from services.vocoder.wavenet import WaveNet, negative_log_likelihood
 from services.vocoder.wavenet_engine import WaveNetEngine
-
-SMALL = WaveNetConfig(layers=5, dilation_cycle=3, channels=12, condition_channels=8, mixtures=3)
-
-
-def small_network(seed: int = 0) -> WaveNet:
-    torch.manual_seed(seed)
-    network = WaveNet(SMALL)
-    with torch.no_grad():
-        network.output.weight.mul_(10)  # so that what the network hears matters
-    return network.eval()
-
-
-def rounded(network: WaveNet) -> WaveNet:
-    """The network with the weights of its layers as the CPU engine keeps them."""
-    with torch.no_grad():
-        for layer in network.layers:
-            for matrix in (layer.now.weight, layer.past.weight, layer.mix.weight):
-                matrix.copy_(torch.from_numpy(unpack_pairs(pack_pairs(matrix.numpy()))))
-    return network
-
-
-def packed_of(network: WaveNet) -> PackedWaveNet:
-    return pack(network.config, {name: value.numpy() for name, value in network.state_dict().items()})
-
-
-def speech_like_frames(count: int, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    frames = np.empty((count, FRAME_CHANNELS), np.float32)
-    frames[:, :80] = -4 + np.cumsum(random.normal(0, 0.2, (count, 80)), axis=0)
-    frames[:, 80] = np.log(150) + np.cumsum(random.normal(0, 0.02, count))
-    frames[:, 81] = np.where(np.arange(count) % 12 < 8, 0.9, 0.2)
-    return frames
-
-
-def numba_parameters(packed: PackedWaveNet, target: np.ndarray, draft: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Teacher-forced distribution parameters of one segment, in two pieces, as the engine runs them."""
-    config = packed.config
-    width = 2 * config.frame_context + 1
-    centres = len(frames) - width + 1
-    around = np.stack([frames[centre : centre + width].reshape(-1) for centre in range(centres)])
-    conditions = packed.conditions(around)
-    rings = np.zeros((int(packed.steps.dilations.sum()), config.channels), np.float32)
-    last = np.zeros(BANDS, np.float32)
-    found = np.empty((len(target), config.output_width), np.float32)
-    middle = len(target) // 2 + 7  # between two centres
-    stepper = Stepper(packed, together=1)
-    for begin, end in ((0, middle), (middle, len(target))):
-        steps = Steps(
-            rings=rings,
-            last=last,
-            conditions=conditions,
-            voicing=np.zeros(centres, np.float32),
-            prior=draft[begin : end + config.draft_width - 1],
-            bands=target[begin:end].copy(),
-            parameters=np.empty((end - begin, config.output_width), np.float32),
-            first=begin,
-            offset=begin,
-            seed=np.uint64(1),
-            temperature=1.0,
-            forced=True,
-        )
-        stepper.run(steps)
-        found[begin:end] = steps.parameters
-    return found
+from tests.wavenets import (
+    SMALL,
+    forced_parameters,
+    forward_pass,
+    packed_of,
+    rounded,
+    small_network,
+    some_segment,
+    speech_like_frames,
+)
 
 
 @pytest.mark.parametrize("config", [SMALL, WaveNetConfig(layers=10)], ids=["small", "served"])
@@ -96,19 +40,11 @@ def test_the_cpu_step_equals_the_torch_forward_pass(config: WaveNetConfig) -> No
     network = WaveNet(config).eval()
     with torch.no_grad():
         network.output.weight.mul_(10)
-    network = rounded(network)
-    random = np.random.default_rng(0)
-    intervals = 8
-    steps = intervals * STEPS_PER_FRAME
-    target = random.normal(size=(steps, BANDS)).astype(np.float32)
-    draft = random.normal(size=(steps + config.draft_width - 1, BANDS)).astype(np.float32)
-    frames = random.normal(size=(intervals + 1 + 2 * config.frame_context, FRAME_CHANNELS)).astype(np.float32)
-    history = F.pad(torch.from_numpy(target), (0, 0, 1, 0))[None, :-1]
-    with torch.no_grad():
-        expected = network(history, torch.from_numpy(draft)[None], torch.from_numpy(frames)[None])[0].numpy()
-    found = numba_parameters(packed_of(network), target, draft, frames)
+    packed = packed_of(rounded(network))
+    segment = some_segment(config)
+    expected = forward_pass(network, segment)
     assert expected.std() > 0.05
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(forced_parameters(packed, CoreLanes(packed), segment), expected, atol=2e-4)
 
 
 def test_a_stream_is_what_the_torch_model_predicts_of_its_own_past() -> None:
