@@ -15,12 +15,12 @@ from typing import Any, Final
 import numpy as np
 
 from services.common.profile import SpeakerProfile
+from services.common.speaker_space import FORMANT_WARPS
 from services.gateway.figures import measure_similarity
 from services.gateway.stages import Call, Stages
 from services.gateway.synthesis import SampleStream, Utterance
 from services.gateway.voice_search import F64, search
 
-WARPS: Final = (0.85, 0.92, 1.0, 1.08, 1.16, 1.24)
 SENTENCE: Final = "The quick brown fox jumps over the lazy dog, and both of them go home for dinner."
 SEARCHED: Final = (
     SENTENCE,
@@ -81,7 +81,7 @@ class Calibration:
 
 
 def calibrate(stages: Stages, profile: SpeakerProfile, call: Call, *, threads: int, rounds: int) -> Calibration:
-    """Finds the warp out of `WARPS`, then searches for so many rounds; 0 leaves it at the warp.
+    """Finds the warp out of `FORMANT_WARPS`, then searches for so many rounds; 0 leaves it at the warp.
 
     Raises:
         LikenessError: what a stage failed with; a voice is not enrolled uncalibrated without saying so.
@@ -97,12 +97,12 @@ def calibrate(stages: Stages, profile: SpeakerProfile, call: Call, *, threads: i
         def proof(tried: SpeakerProfile) -> float:
             return float(np.mean(list(pool.map(lambda sentence: judge(tried, sentence), PROOF))))
 
-        warped = [replace(profile, formant_warp=warp) for warp in WARPS]
+        warped = [replace(profile, formant_warp=warp) for warp in FORMANT_WARPS]
         similarities = list(pool.map(lambda tried: round(judge(tried, SENTENCE), 5), warped))
-        trials = tuple(Trial(warp, similarity) for warp, similarity in zip(WARPS, similarities, strict=True))
+        trials = tuple(Trial(warp, similarity) for warp, similarity in zip(FORMANT_WARPS, similarities, strict=True))
         best = int(np.argmax(similarities))
         start = warped[best]
-        plain = Calibration(start, WARPS[best], similarities[best], ENGINE, trials)
+        plain = Calibration(start, FORMANT_WARPS[best], similarities[best], ENGINE, trials)
         if rounds == 0:
             return plain
         enough_s = (1.0 - TIME_SHARE) * call.remaining_s()

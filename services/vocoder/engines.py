@@ -125,8 +125,8 @@ def lanes_on(device: Device, packed: PackedWaveNet, *, together: int) -> Lanes |
         _log.info("the WaveNet computes on the CPU", extra={"detail": missing})
         return None
     detail = (
-        f"The vocoder's device {device!r} cannot be used: {missing}. Install NVIDIA's driver and the extra `gpu` in "
-        "place of `cpu` (of images, take the one whose tag ends in -gpu), or set LIKENESS_VOCODER_DEVICE to cpu."
+        f"The vocoder's device {device!r} cannot be used: {missing}. Install NVIDIA's driver and PyTorch (the extra "
+        "`train` has it, the images do not), or set LIKENESS_VOCODER_DEVICE to cpu."
     )
     raise LikenessError("MODEL_INVALID", detail)
 

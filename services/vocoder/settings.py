@@ -23,6 +23,6 @@ class VocoderSettings(StageSettings):
     )
     vocoder_device: Literal["cpu", "cuda", "auto"] = Field(
         default="cpu",
-        description="Where the WaveNet computes. cuda: on an NVIDIA GPU, with PyTorch (extra `gpu`); auto: there if "
-        "both are found, else on the CPU.",
+        description="Where the WaveNet computes. cuda: on an NVIDIA GPU, with PyTorch (extra `train`); auto: there "
+        "if both are found, else on the CPU.",
     )

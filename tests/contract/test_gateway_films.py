@@ -254,7 +254,7 @@ def test_references_are_forgotten_though_the_watch_has_seen_the_end_of_the_job(
     monkeypatch.setattr(film_jobs, "publish_result", publish_and_be_slow)
     job_id, reference = with_reference(client)
     assert ended(client, job_id)["status"] == "succeeded"
-    wait_for(lambda: client.get(f"/v1/media/{reference}").status_code == 404)
+    wait_for(lambda: client.get(f"/v1/media/{reference}/info").status_code == 404)
 
 
 def test_references_of_a_job_whose_worker_was_killed_after_its_end_are_forgotten(stages: FakeStages) -> None:
@@ -265,9 +265,9 @@ def test_references_of_a_job_whose_worker_was_killed_after_its_end_are_forgotten
     with app.extensions["likeness"].database.session() as session:
         workflow_id = session.get_one(Job, job_id).workflow_id
         assert end_job_in(session, job_id, "succeeded", figures={}, workflow_id=workflow_id)
-    assert client.get(f"/v1/media/{reference}").status_code == 200
+    assert client.get(f"/v1/media/{reference}/info").status_code == 200
     with worker_inside(values):
-        wait_for(lambda: client.get(f"/v1/media/{reference}").status_code == 404)
+        wait_for(lambda: client.get(f"/v1/media/{reference}/info").status_code == 404)
     app.extensions["likeness"].close()
 
 

@@ -90,6 +90,8 @@ class Browser:
             self.console.append(json.dumps(event["params"]["entry"])[:500])
 
     def open(self, url: str) -> None:
+        """A page, and a console without what earlier pages wrote."""
+        self.console.clear()
         self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 

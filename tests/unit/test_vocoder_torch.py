@@ -207,7 +207,7 @@ def test_a_step_that_fails_frees_the_lanes(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_torch_a_gpu_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = packed_of(small_network())
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(LikenessError, match=r"PyTorch cannot be imported.*`gpu`.*VOCODER_DEVICE to cpu") as caught:
+    with pytest.raises(LikenessError, match=r"PyTorch cannot be imported.*`train`.*VOCODER_DEVICE to cpu") as caught:
         lanes_on("cuda", packed, together=4)
     assert caught.value.reason == "MODEL_INVALID"
     assert lanes_on("auto", packed, together=4) is None
