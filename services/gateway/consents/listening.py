@@ -22,7 +22,7 @@ from services.gateway.consents.words import WORDS
 
 RIVALS: Final = 31
 FRAMES_PER_SECOND: Final = 100  # of pocketsphinx
-# Wider than pocketsphinx's defaults, with which a right phrase was lost now and then: with 1e-60 and 1e-40 still 1 of 15.
+# Wider than pocketsphinx's defaults. With 1e-60 and 1e-40, too, 1 right phrase of 15 was lost.
 BEAMS: Final = {"beam": 1e-90, "pbeam": 1e-90, "wbeam": 1e-60}
 NEGATIONS: Final = ("not", "don't", "do", "cannot", "can't", "won't", "will")  # between "I" and "allow"
 # Sounds that are no words may lie between words, but not so cheaply that a "not" passes for one.
