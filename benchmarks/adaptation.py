@@ -31,7 +31,8 @@ from services.common.corpus import Recording, evaluation_recordings, read_manife
 from services.common.profile import SpeakerProfile
 from services.common.recognition import recognise, word_errors, words
 from services.common.settings import CommonSettings
-from services.gateway.calibration import PROOF, SEARCHED, SENTENCE, WARPS
+from services.common.speaker_space import FORMANT_WARPS
+from services.gateway.calibration import PROOF, SEARCHED, SENTENCE
 from services.gateway.calibration import SEED as SEARCH_SEED
 from services.gateway.voice_search import search
 from services.synthesizer.adapt import Adapter, joined
@@ -47,7 +48,9 @@ def calibrated(adapter: Adapter, profile: SpeakerProfile, rounds: int) -> Speake
     def judge(tried: SpeakerProfile, text: str) -> float:
         return adapter.similarity(tried, [text], profile.embedding)
 
-    start = max((replace(profile, formant_warp=warp) for warp in WARPS), key=lambda tried: judge(tried, SENTENCE))
+    start = max(
+        (replace(profile, formant_warp=warp) for warp in FORMANT_WARPS), key=lambda tried: judge(tried, SENTENCE)
+    )
     found = search(
         start,
         lambda tried, number: judge(tried, SEARCHED[number % len(SEARCHED)]),
