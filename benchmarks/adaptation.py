@@ -14,6 +14,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,13 +29,14 @@ from benchmarks.sentences import SENTENCES
 from services.common.adaptation_file import adaptation_bytes
 from services.common.audio import FloatArray
 from services.common.corpus import Recording, evaluation_recordings, read_manifest
+from services.common.models import Registry
 from services.common.profile import SpeakerProfile
 from services.common.recognition import recognise, word_errors, words
 from services.common.settings import CommonSettings
 from services.common.speaker_space import FORMANT_WARPS
-from services.gateway.calibration import PROOF, SEARCHED, SENTENCE
-from services.gateway.calibration import SEED as SEARCH_SEED
-from services.gateway.voice_search import search
+from services.encoder.gradient import GradientNetwork
+from services.gateway.calibration import PROOF, SEARCHED, SENTENCE, STRENGTHS, WORDS_TO_LOSE
+from services.gateway.voice_search import Listened, corrected, search
 from services.synthesizer.adapt import Adapter, joined
 from services.synthesizer.adapt_clips import Clip
 
@@ -44,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 def calibrated(adapter: Adapter, profile: SpeakerProfile, rounds: int) -> SpeakerProfile:
     """As a gateway enrols it (`services.gateway.calibration`)."""
+    encoder = GradientNetwork(Registry(CommonSettings().models_dir).path("encoder-ge2e"))
 
     def judge(tried: SpeakerProfile, text: str) -> float:
         return adapter.similarity(tried, [text], profile.embedding)
@@ -51,14 +54,27 @@ def calibrated(adapter: Adapter, profile: SpeakerProfile, rounds: int) -> Speake
     start = max(
         (replace(profile, formant_warp=warp) for warp in FORMANT_WARPS), key=lambda tried: judge(tried, SENTENCE)
     )
-    found = search(
-        start,
-        lambda tried, number: judge(tried, SEARCHED[number % len(SEARCHED)]),
-        rounds=rounds,
-        seed=SEARCH_SEED,
-        run_all=lambda function, proposals: [function(proposal) for proposal in proposals],
-    )
-    return max((start, found.profile), key=lambda tried: adapter.similarity(tried, PROOF, profile.embedding))
+
+    def listen(tried: SpeakerProfile, number: int) -> Listened:
+        spoken = adapter.synthesizer.synthesize(SEARCHED[number % len(SEARCHED)], tried)
+        frames = np.concatenate([chunk.frames for chunk in spoken])
+        return Listened(frames, encoder.guide(adapter.engine.synthesize(frames), tried.embedding).gradient)
+
+    def run_all(function: Callable[[int], Listened], sentences: Sequence[int]) -> list[Listened]:
+        return [function(sentence) for sentence in sentences]
+
+    def proof(tried: SpeakerProfile) -> tuple[float, int]:
+        lost = sum(word_errors(words(text), recognise(adapter.speak(text, tried))) for text in PROOF)
+        return adapter.similarity(tried, PROOF, profile.embedding), lost
+
+    found = search(start, listen, rounds=rounds, run_all=run_all)
+    before = proof(start)
+    for strength in STRENGTHS:
+        tried = corrected(start, np.float32(strength) * found.correction)
+        after = proof(tried)
+        if after[0] > before[0] and after[1] <= before[1] + WORDS_TO_LOSE:
+            return tried
+    return start
 
 
 def figures_of(adapter: Adapter, speaker: SpeakerProfile, vector: FloatArray, texts: list[str]) -> dict[str, float]:
@@ -104,7 +120,7 @@ def main() -> int:
     parser.add_argument("--speech-dir", type=Path, required=True, help="recorded speech with manifest.tsv")
     parser.add_argument("--speakers", type=int, default=0, help="at most so many; 0 means all with transcripts")
     parser.add_argument("--sentences", type=int, default=8, choices=range(1, len(SENTENCES) + 1))
-    parser.add_argument("--rounds", type=int, default=24, help="of the search of an enrolment")
+    parser.add_argument("--rounds", type=int, default=30, help="of the search of an enrolment")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     torch.set_num_threads(1)

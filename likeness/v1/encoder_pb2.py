@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from likeness.v1 import types_pb2 as likeness_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19likeness/v1/encoder.proto\x12\x0blikeness.v1\x1a\x17likeness/v1/types.proto\"R\n\x12\x45mbedSpeechOptions\x12\x16\n\x0e\x65mbedding_only\x18\x01 \x01(\x08\x12\r\n\x05label\x18\x02 \x01(\t\x12\x15\n\rsurely_speech\x18\x03 \x01(\x08\"\x95\x01\n\x12\x45mbedSpeechRequest\x12\x32\n\x07options\x18\x01 \x01(\x0b\x32\x1f.likeness.v1.EmbedSpeechOptionsH\x00\x12\x15\n\x0bsamples_s16\x18\x02 \x01(\x0cH\x00\x12,\n\x05media\x18\x03 \x01(\x0b\x32\x1b.likeness.v1.MediaReferenceH\x00\x42\x06\n\x04part\"\xb0\x01\n\x10ReferenceQuality\x12\x15\n\rtotal_seconds\x18\x01 \x01(\x01\x12\x16\n\x0espeech_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06snr_db\x18\x03 \x01(\x01\x12\x15\n\rclipped_share\x18\x04 \x01(\x01\x12\x19\n\x11multiple_speakers\x18\x05 \x01(\x08\x12\x1b\n\x13speaker_consistency\x18\x06 \x01(\x01\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\"s\n\x13\x45mbedSpeechResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.likeness.v1.SpeakerProfile\x12.\n\x07quality\x18\x02 \x01(\x0b\x32\x1d.likeness.v1.ReferenceQuality2d\n\x0e\x45ncoderService\x12R\n\x0b\x45mbedSpeech\x12\x1f.likeness.v1.EmbedSpeechRequest\x1a .likeness.v1.EmbedSpeechResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19likeness/v1/encoder.proto\x12\x0blikeness.v1\x1a\x17likeness/v1/types.proto\"R\n\x12\x45mbedSpeechOptions\x12\x16\n\x0e\x65mbedding_only\x18\x01 \x01(\x08\x12\r\n\x05label\x18\x02 \x01(\t\x12\x15\n\rsurely_speech\x18\x03 \x01(\x08\"\x95\x01\n\x12\x45mbedSpeechRequest\x12\x32\n\x07options\x18\x01 \x01(\x0b\x32\x1f.likeness.v1.EmbedSpeechOptionsH\x00\x12\x15\n\x0bsamples_s16\x18\x02 \x01(\x0cH\x00\x12,\n\x05media\x18\x03 \x01(\x0b\x32\x1b.likeness.v1.MediaReferenceH\x00\x42\x06\n\x04part\"\xb0\x01\n\x10ReferenceQuality\x12\x15\n\rtotal_seconds\x18\x01 \x01(\x01\x12\x16\n\x0espeech_seconds\x18\x02 \x01(\x01\x12\x0e\n\x06snr_db\x18\x03 \x01(\x01\x12\x15\n\rclipped_share\x18\x04 \x01(\x01\x12\x19\n\x11multiple_speakers\x18\x05 \x01(\x08\x12\x1b\n\x13speaker_consistency\x18\x06 \x01(\x01\x12\x0e\n\x06\x61\x64vice\x18\x07 \x03(\t\"s\n\x13\x45mbedSpeechResponse\x12,\n\x07profile\x18\x01 \x01(\x0b\x32\x1b.likeness.v1.SpeakerProfile\x12.\n\x07quality\x18\x02 \x01(\x0b\x32\x1d.likeness.v1.ReferenceQuality\"9\n\x12GuideSpeechRequest\x12\x0e\n\x06target\x18\x01 \x03(\x02\x12\x13\n\x0bsamples_s16\x18\x02 \x01(\x0c\"?\n\x13GuideSpeechResponse\x12\x12\n\nsimilarity\x18\x01 \x01(\x02\x12\x14\n\x0cgradient_f32\x18\x02 \x01(\x0c\x32\xb6\x01\n\x0e\x45ncoderService\x12R\n\x0b\x45mbedSpeech\x12\x1f.likeness.v1.EmbedSpeechRequest\x1a .likeness.v1.EmbedSpeechResponse(\x01\x12P\n\x0bGuideSpeech\x12\x1f.likeness.v1.GuideSpeechRequest\x1a .likeness.v1.GuideSpeechResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFERENCEQUALITY']._serialized_end=480
   _globals['_EMBEDSPEECHRESPONSE']._serialized_start=482
   _globals['_EMBEDSPEECHRESPONSE']._serialized_end=597
-  _globals['_ENCODERSERVICE']._serialized_start=599
-  _globals['_ENCODERSERVICE']._serialized_end=699
+  _globals['_GUIDESPEECHREQUEST']._serialized_start=599
+  _globals['_GUIDESPEECHREQUEST']._serialized_end=656
+  _globals['_GUIDESPEECHRESPONSE']._serialized_start=658
+  _globals['_GUIDESPEECHRESPONSE']._serialized_end=721
+  _globals['_ENCODERSERVICE']._serialized_start=724
+  _globals['_ENCODERSERVICE']._serialized_end=906
 # @@protoc_insertion_point(module_scope)

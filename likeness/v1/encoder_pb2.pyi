@@ -52,3 +52,19 @@ class EmbedSpeechResponse(_message.Message):
     profile: _types_pb2.SpeakerProfile
     quality: ReferenceQuality
     def __init__(self, profile: _Optional[_Union[_types_pb2.SpeakerProfile, _Mapping]] = ..., quality: _Optional[_Union[ReferenceQuality, _Mapping]] = ...) -> None: ...
+
+class GuideSpeechRequest(_message.Message):
+    __slots__ = ("target", "samples_s16")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_S16_FIELD_NUMBER: _ClassVar[int]
+    target: _containers.RepeatedScalarFieldContainer[float]
+    samples_s16: bytes
+    def __init__(self, target: _Optional[_Iterable[float]] = ..., samples_s16: _Optional[bytes] = ...) -> None: ...
+
+class GuideSpeechResponse(_message.Message):
+    __slots__ = ("similarity", "gradient_f32")
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_F32_FIELD_NUMBER: _ClassVar[int]
+    similarity: float
+    gradient_f32: bytes
+    def __init__(self, similarity: _Optional[float] = ..., gradient_f32: _Optional[bytes] = ...) -> None: ...

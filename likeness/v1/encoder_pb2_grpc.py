@@ -39,6 +39,11 @@ class EncoderServiceStub:
                 request_serializer=likeness_dot_v1_dot_encoder__pb2.EmbedSpeechRequest.SerializeToString,
                 response_deserializer=likeness_dot_v1_dot_encoder__pb2.EmbedSpeechResponse.FromString,
                 _registered_method=True)
+        self.GuideSpeech = channel.unary_unary(
+                '/likeness.v1.EncoderService/GuideSpeech',
+                request_serializer=likeness_dot_v1_dot_encoder__pb2.GuideSpeechRequest.SerializeToString,
+                response_deserializer=likeness_dot_v1_dot_encoder__pb2.GuideSpeechResponse.FromString,
+                _registered_method=True)
 
 
 class EncoderServiceServicer:
@@ -51,6 +56,13 @@ class EncoderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GuideSpeech(self, request, context):
+        """How like a speaker synthesized speech is, and what in its spectrum to change to make it more so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EncoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.EmbedSpeech,
                     request_deserializer=likeness_dot_v1_dot_encoder__pb2.EmbedSpeechRequest.FromString,
                     response_serializer=likeness_dot_v1_dot_encoder__pb2.EmbedSpeechResponse.SerializeToString,
+            ),
+            'GuideSpeech': grpc.unary_unary_rpc_method_handler(
+                    servicer.GuideSpeech,
+                    request_deserializer=likeness_dot_v1_dot_encoder__pb2.GuideSpeechRequest.FromString,
+                    response_serializer=likeness_dot_v1_dot_encoder__pb2.GuideSpeechResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class EncoderService:
             '/likeness.v1.EncoderService/EmbedSpeech',
             likeness_dot_v1_dot_encoder__pb2.EmbedSpeechRequest.SerializeToString,
             likeness_dot_v1_dot_encoder__pb2.EmbedSpeechResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GuideSpeech(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/likeness.v1.EncoderService/GuideSpeech',
+            likeness_dot_v1_dot_encoder__pb2.GuideSpeechRequest.SerializeToString,
+            likeness_dot_v1_dot_encoder__pb2.GuideSpeechResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,13 +71,15 @@ class VoiceAdaptation(_message.Message):
     def __init__(self, network: _Optional[str] = ..., classes: _Optional[str] = ..., log_f0_median: _Optional[float] = ..., log_f0_spread: _Optional[float] = ..., mel_mean: _Optional[_Iterable[float]] = ..., mel_spread: _Optional[_Iterable[float]] = ..., formant_warp: _Optional[float] = ..., offsets: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SpokenSounds(_message.Message):
-    __slots__ = ("classes", "frames", "shapes", "formant_scale")
+    __slots__ = ("classes", "frames", "shapes", "formant_scale", "correction")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     SHAPES_FIELD_NUMBER: _ClassVar[int]
     FORMANT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    CORRECTION_FIELD_NUMBER: _ClassVar[int]
     classes: str
     frames: _containers.RepeatedScalarFieldContainer[float]
     shapes: _containers.RepeatedScalarFieldContainer[float]
     formant_scale: float
-    def __init__(self, classes: _Optional[str] = ..., frames: _Optional[_Iterable[float]] = ..., shapes: _Optional[_Iterable[float]] = ..., formant_scale: _Optional[float] = ...) -> None: ...
+    correction: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, classes: _Optional[str] = ..., frames: _Optional[_Iterable[float]] = ..., shapes: _Optional[_Iterable[float]] = ..., formant_scale: _Optional[float] = ..., correction: _Optional[_Iterable[float]] = ...) -> None: ...

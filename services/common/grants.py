@@ -44,6 +44,7 @@ MARKED: Final[frozenset[Purpose]] = frozenset({"speech", "swap"})
 # What each method may be called for. A method that is not here takes no grant at all.
 PURPOSES: Final[dict[str, frozenset[Purpose]]] = {
     "EmbedSpeech": frozenset({"enroll", "calibrate", "speech"}),
+    "GuideSpeech": frozenset({"calibrate"}),
     "SynthesizeMel": frozenset({"calibrate", "speech"}),
     "SynthesizeWaveform": frozenset({"calibrate", "speech"}),
     "DetectFaces": frozenset({"enroll", "swap"}),

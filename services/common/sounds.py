@@ -97,14 +97,20 @@ class SpokenSounds:
         frames: frames of the class in the recording, shape (48,); they need not be whole numbers.
         shapes: their mean in the normalised space, in coordinates of `shape_basis`, shape (48, 20).
         formant_scale: the scale at which the classes fit the recording best.
+        correction: added to what each class is moved by, as found by listening at the enrolment (ADR 17), shape
+            (48, 20), in coordinates of `shape_basis`; None where nothing was searched.
     """
 
     frames: FloatArray
     shapes: FloatArray
     formant_scale: float
+    correction: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        for name, shape in (("frames", (SOUND_COUNT,)), ("shapes", (SOUND_COUNT, SHAPE_SIZE))):
+        shapes = (SOUND_COUNT, SHAPE_SIZE)
+        for name, shape in (("frames", (SOUND_COUNT,)), ("shapes", shapes), ("correction", shapes)):
+            if getattr(self, name) is None and name == "correction":
+                continue
             array = np.asarray(getattr(self, name), np.float32)
             if array.shape != shape or not np.isfinite(array).all():
                 raise ValueError(f"sounds.{name}: expected finite numbers of shape {shape}, got shape {array.shape}")
@@ -120,6 +126,7 @@ class SpokenSounds:
             "frames": [round(float(count), 2) for count in self.frames],
             "shapes": [round(float(value), 3) for value in self.shapes.ravel()],
             "formant_scale": self.formant_scale,
+            "correction": [] if self.correction is None else [round(float(v), 3) for v in self.correction.ravel()],
         }
 
     @classmethod
@@ -132,7 +139,13 @@ class SpokenSounds:
         if fields["classes"] != CLASSES_NAME:
             return None
         shapes = np.asarray(fields["shapes"], np.float32).reshape(SOUND_COUNT, SHAPE_SIZE)
-        return cls(np.asarray(fields["frames"], np.float32), shapes, fields["formant_scale"])
+        correction = np.asarray(fields.get("correction", []), np.float32)
+        return cls(
+            np.asarray(fields["frames"], np.float32),
+            shapes,
+            fields["formant_scale"],
+            correction.reshape(SOUND_COUNT, SHAPE_SIZE) if correction.size else None,
+        )
 
     def offsets(self, formant_scale: float) -> FloatArray:
         """By how much each class differs from what the speaker's averages make of it, shape (48, 80), normalised.
@@ -144,7 +157,10 @@ class SpokenSounds:
         """
         expected = sound_classes().mel @ warp_matrix(formant_scale) @ shape_basis().T
         trust = self.frames / (self.frames + RELEVANCE_FRAMES)
-        return np.asarray((trust[:, None] * (self.shapes - expected)) @ shape_basis(), np.float32)
+        moved = trust[:, None] * (self.shapes - expected)
+        if self.correction is not None:
+            moved = moved + self.correction
+        return np.asarray(moved @ shape_basis(), np.float32)
 
 
 def spoken_sounds(normalised: FloatArray) -> SpokenSounds:

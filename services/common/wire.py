@@ -120,6 +120,7 @@ def _sounds_to_wire(sounds: SpokenSounds) -> types_pb2.SpokenSounds:
         frames=sounds.frames.tolist(),
         shapes=sounds.shapes.ravel().tolist(),
         formant_scale=sounds.formant_scale,
+        correction=[] if sounds.correction is None else sounds.correction.ravel().tolist(),
     )
 
 
@@ -133,7 +134,35 @@ def _sounds_from_wire(message: types_pb2.SpokenSounds, field: str) -> SpokenSoun
     if not FORMANT_WARP_RANGE[0] <= message.formant_scale <= FORMANT_WARP_RANGE[1]:
         bounds = f"{FORMANT_WARP_RANGE[0]:.3g} and {FORMANT_WARP_RANGE[1]:.3g}"
         raise _invalid(f"{field}.formant_scale", f"must lie between {bounds}, got {message.formant_scale:.3g}.")
-    return SpokenSounds(frames, shapes.reshape(SOUND_COUNT, SHAPE_SIZE), message.formant_scale)
+    correction = None
+    if message.correction:
+        correction = _vector(message.correction, SOUND_COUNT * SHAPE_SIZE, f"{field}.correction")
+        _require_range(correction, SHAPE_RANGE, f"{field}.correction", "corrections")
+        correction = correction.reshape(SOUND_COUNT, SHAPE_SIZE)
+    return SpokenSounds(frames, shapes.reshape(SOUND_COUNT, SHAPE_SIZE), message.formant_scale, correction)
+
+
+def embedding_from_wire(values: Sequence[float], *, field: str) -> FloatArray:
+    """Numbers of a message -> embedding (256,).
+
+    Raises:
+        LikenessError: INVALID_FIELD, naming `field`, when they are not 256 finite numbers.
+    """
+    return _vector(values, EMBEDDING_SIZE, field)
+
+
+def gradient_to_wire(gradient: FloatArray) -> bytes:
+    """By how much something grows per neper in each band of each frame, shape (T, 80), as bytes."""
+    return np.ascontiguousarray(gradient, "<f4").tobytes()
+
+
+def gradient_from_wire(data: bytes) -> FloatArray:
+    """What `gradient_to_wire` made, shape (T, 80).
+
+    Raises:
+        ValueError: the bytes are not of whole frames.
+    """
+    return np.frombuffer(data, "<f4").reshape(-1, MEL_BINS).astype(np.float32)
 
 
 def _vector(values: Sequence[float], size: int, field: str) -> FloatArray:

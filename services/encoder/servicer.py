@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,17 +14,20 @@ from services.common.batching import DynamicBatcher
 from services.common.deadlines import current_deadline
 from services.common.decode_audio import decode_audio
 from services.common.errors import LikenessError
+from services.common.grants import require_template, voice_template
 from services.common.metrics import StageMetrics
 from services.common.models import Registry
 from services.common.profile import SpeakerProfile
 from services.common.store import open_store, read_reference
-from services.common.wire import profile_to_wire, samples_from_s16
+from services.common.wire import embedding_from_wire, gradient_to_wire, profile_to_wire, samples_from_s16
 from services.encoder.encoder import MAX_RECORDING_S, EncodedSpeech, encode_speech
 from services.encoder.features import MEL_BANDS, WINDOW_FRAMES
+from services.encoder.gradient import GradientNetwork
 from services.encoder.model import MODEL_NAME, SpeakerNetwork
 from services.encoder.settings import EncoderSettings
 
 MAX_MEDIA_BYTES: Final = 50 * 1024 * 1024
+MAX_GUIDED_S: Final = 30.0  # of speech whose derivative is asked for
 MAX_QUEUED_WINDOWS: Final = 8192  # requests are bounded before; ten of the longest recordings fit
 
 
@@ -35,9 +39,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         self._metrics = StageMetrics("encoder")
         self._store = open_store(settings)
         self._batcher: DynamicBatcher[FloatArray, FloatArray] | None = None
+        self._gradient: GradientNetwork | None = None
 
     def load(self) -> None:
-        network = SpeakerNetwork(Registry(self._settings.models_dir).path(MODEL_NAME), threads=self._settings.threads)
+        path = Registry(self._settings.models_dir).path(MODEL_NAME)
+        network = SpeakerNetwork(path, threads=self._settings.threads)
+        self._gradient = GradientNetwork(path)
         network.embed(np.zeros((1, WINDOW_FRAMES, MEL_BANDS), np.float32))
         warm = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ).astype(np.float32) * 0.01
         try:  # compiles the pitch tracker; noise is no speech
@@ -70,6 +77,22 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         )
         self._metrics.real_time_factor.observe(encoded.work_s * SAMPLE_RATE_HZ / samples.size)
         return _response(encoded)
+
+    def GuideSpeech(self, request: encoder_pb2.GuideSpeechRequest, context: Any) -> encoder_pb2.GuideSpeechResponse:
+        if self._gradient is None:
+            raise RuntimeError("load() has not been called")
+        target = embedding_from_wire(request.target, field="target")
+        require_template(voice_template(target), field="target")
+        samples = samples_from_s16(request.samples_s16)
+        if samples.size > MAX_GUIDED_S * SAMPLE_RATE_HZ:
+            detail = f"There are {samples.size / SAMPLE_RATE_HZ:.1f} s of speech; at most {MAX_GUIDED_S:.0f} s."
+            raise LikenessError("MEDIA_TOO_LARGE", detail, field="samples_s16")
+        started_s = time.perf_counter()
+        guidance = self._gradient.guide(samples, target)
+        self._metrics.real_time_factor.observe((time.perf_counter() - started_s) * SAMPLE_RATE_HZ / samples.size)
+        return encoder_pb2.GuideSpeechResponse(
+            similarity=guidance.similarity, gradient_f32=gradient_to_wire(guidance.gradient)
+        )
 
     def _embed_windows(self, windows: FloatArray) -> FloatArray:
         if self._batcher is None:

@@ -198,7 +198,7 @@ class GatewaySettings(CommonSettings):
     calibrate: bool = Field(default=True, description="Find the formant warp of a voice when it is enrolled.")
     calibration_threads: int = Field(default=2, ge=1)
     calibration_rounds: int = Field(
-        default=24, ge=0, description="Of the search that follows the formant warp, 12 trials each; 0 leaves it out."
+        default=30, ge=0, description="Of the search that follows the formant warp, 2 sentences each; 0 leaves it out."
     )
 
     @property

@@ -30,7 +30,7 @@ from services.common.errors import LikenessError
 from services.common.grants import METADATA_KEY, Grant, GrantSigner
 from services.common.tls import TlsFiles, TlsFolder
 from services.common.tracing import traceparent_var
-from services.common.wire import chunked, samples_to_s16
+from services.common.wire import chunked, gradient_from_wire, samples_to_s16
 from services.gateway.auditing import note_grant
 from services.gateway.halting import Halt
 from services.gateway.settings import GatewaySettings
@@ -182,6 +182,15 @@ class Stages:
             return response
 
         return wait
+
+    def guide(self, samples: FloatArray, target: FloatArray, call: Call) -> tuple[float, FloatArray]:
+        """How like a speaker with the embedding `target` (256,) synthesized samples (n,) at 16 kHz are, and by how much
+        that grows per neper in each band of each acoustic frame, shape (T, 80)."""
+        stub = encoder_pb2_grpc.EncoderServiceStub(self.channel("encoder"))  # type: ignore[no-untyped-call]
+        request = encoder_pb2.GuideSpeechRequest(target=target.tolist(), samples_s16=samples_to_s16(samples))
+        with self.told("encoder"):
+            response: encoder_pb2.GuideSpeechResponse = stub.GuideSpeech(request, **self._options(call))
+        return response.similarity, gradient_from_wire(response.gradient_f32)
 
     def synthesize(self, request: synthesizer_pb2.SynthesizeMelRequest, call: Call) -> Any:
         """The running call: iterate it for responses, or cancel it. Its RpcErrors are the caller's to turn."""

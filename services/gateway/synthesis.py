@@ -79,15 +79,23 @@ class SampleStream:
 
     Iterating raises LikenessError when a stage fails, after the samples that came before.
 
+    Args:
+        keep_frames: collects the acoustic frames in `frames`, for short texts.
+
     Attributes:
         engine: the vocoder engine; known with the first chunk.
         frame_count: acoustic frames seen so far.
+        frames: those frames, where they are kept.
         words: those of the sentences that were begun so far.
     """
 
-    def __init__(self, stages: Stages, profile: SpeakerProfile, utterance: Utterance, call: Call) -> None:
+    def __init__(
+        self, stages: Stages, profile: SpeakerProfile, utterance: Utterance, call: Call, *, keep_frames: bool = False
+    ) -> None:
         self.engine = ""
         self.frame_count = 0
+        self.frames: list[types_pb2.AcousticFrames] = []
+        self._keep_frames = keep_frames
         self.words: list[Word] = []
         self._stages = stages
         self._utterance = utterance
@@ -125,6 +133,8 @@ class SampleStream:
                 self.words += map(_word, response.words)
                 if response.frames.frame_count:
                     self.frame_count += response.frames.frame_count
+                    if self._keep_frames:
+                        self.frames.append(response.frames)
                     self._frames.put(response.frames)
                     if self._waveform is None:
                         self._waveform = self._stages.vocode(self._vocoder_requests(), self._call)

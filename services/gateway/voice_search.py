@@ -1,14 +1,15 @@
-"""What a voice can be changed by at its calibration, and the search for the change that sounds most like the person.
+"""The search for how a voice makes its sounds, led by the speaker encoder.
 
-A recording's averages say how its bands lie over all that was said in it; they cannot say how the same sentence would
-have come from that person. So a smooth correction of the spectrum's mean is searched, an equaliser of ten half waves
-over the mel axis. Each proposal is spoken and heard by the speaker encoder. Different sentences are spoken in turn, so
-that what is found belongs to the voice and not to a sentence.
+A recording's averages and classes of sounds say how the person spoke then; how this synthesizer's speech would have to
+be changed to be taken for theirs, only listening to it tells. So sentences are spoken in the voice as it is, the
+encoder says by how much the likeness would grow with each band of each frame, and the classes of sounds
+(`services.common.sounds`) are moved that way, a little at a time: 48 classes x 20 cosines over the mel axis. Different
+sentences are spoken in turn, so that what is found belongs to the voice and not to a sentence.
 
-Nothing else is searched on purpose: with the spread of the bands and a bent formant scale the encoder was pleased even
-more, and half of the words could not be recognised any more (docs/adr/0007-voice-search.md).
+Classes that are moved apart from the others are charged, far more than an equaliser that moves all of them: what tells
+sounds from each other is what words are recognised by (docs/adr/0017-guided-search.md).
 
-Search: separable CMA-ES (Ros and Hansen 2008), a handful of proposals per round.
+Search: Adam (Kingma and Ba 2015), the step falling to nothing.
 """
 
 from __future__ import annotations
@@ -18,77 +19,134 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from cmaes import SepCMA
 from numpy.typing import NDArray
 
 from services.common.audio import MEL_BINS, FloatArray
 from services.common.profile import SpeakerProfile
+from services.common.sounds import SHAPE_SIZE, SOUND_COUNT, SpokenSounds, shape_basis, sound_classes
+from services.common.speaker_space import MIN_MEL_SPREAD, normalise, warp_matrix
+from services.common.speech_activity import speech_frames
 
 F64 = NDArray[np.float64]
 
-SIZE: Final = 10  # cosines over the mel axis
-UNIT: Final = 0.25  # nepers of a cosine's amplitude per unit of the search
-FIRST_STEP: Final = 0.6  # standard deviation of the first proposals, in units of the search
-REACH: Final = 4.0  # units from the start; nothing beyond is proposed
-RELUCTANCE: Final = 0.01  # what a mean square of one unit costs, in cosine
-PROPOSALS: Final = 12  # per round
+SENTENCES_PER_ROUND: Final = 2
+STEP: Final = 0.03  # of the first round, in the normalised space
+LAST_STEP: Final = 0.02  # of the last, as a share of the first
+RESTRAINT: Final = 0.03  # what a mean square of 1 in what the classes are moved apart costs, in cosine
+EVEN_RESTRAINT: Final = 0.002  # the same, moved together
+SOFTNESS: Final = 2.0  # of the classes' shares in a frame, as in the synthesizer
+_MEMORY: Final = (0.9, 0.999)  # of Adam: how much of the mean gradient, and of its square, is kept each round
+_TINY: Final = 1e-8
 
-Judge = Callable[[SpeakerProfile, int], float]  # profile, round -> similarity
+
+@dataclass(frozen=True, eq=False)
+class Listened:
+    """A sentence in a trial's voice.
+
+    Attributes:
+        frames: acoustic frames (T, 82) that it was made of.
+        gradient: by how much the likeness grows per neper in each of their bands, shape (T, 80).
+    """
+
+    frames: FloatArray
+    gradient: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The corrected profile, the correction (10,) in units of the search, and how many proposals were heard."""
+    """The corrected profile, the correction (48, 20), what the classes' corrections have in common (20,), and how many
+    sentences were heard."""
 
     profile: SpeakerProfile
-    correction: F64
+    correction: FloatArray
+    common: FloatArray
     heard: int
 
 
-def corrected(profile: SpeakerProfile, correction: Sequence[float] | F64) -> SpeakerProfile:
-    """The profile with a correction (10,) of the bands' mean; zeros leave it as it is."""
-    values = np.asarray(correction, np.float64)
-    if values.shape != (SIZE,):
-        raise ValueError(f"expected {SIZE} numbers, got shape {values.shape}")
-    return replace(profile, mel_mean=profile.mel_mean + _waves(UNIT * values))
+Listen = Callable[[SpeakerProfile, int], Listened]  # profile, number of the sentence
+RunAll = Callable[[Callable[[int], Listened], Sequence[int]], list[Listened]]
 
 
-def _waves(amplitudes: F64) -> FloatArray:
-    """Sum of cosines of 1, 2, ... half waves over the mel axis, shape (80,); their mean is 0."""
-    bands = (np.arange(MEL_BINS) + 0.5) * np.pi / MEL_BINS
-    orders = np.arange(1, len(amplitudes) + 1)
-    total: FloatArray = (amplitudes @ np.cos(orders[:, None] * bands)).astype(np.float32)
-    return total
+def corrected(profile: SpeakerProfile, correction: FloatArray | F64) -> SpeakerProfile:
+    """The profile with a correction (48, 20) of its sounds; zeros leave it as it is."""
+    return replace(profile, sounds=replace(_sounds(profile), correction=np.asarray(correction, np.float32)))
 
 
 def search(
     profile: SpeakerProfile,
-    judge: Judge,
+    listen: Listen,
     *,
     rounds: int,
-    seed: int,
-    run_all: Callable[[Callable[[F64], float], list[F64]], list[float]],
+    run_all: RunAll,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> Found:
-    """Searches the correction that `judge` likes best, over so many rounds, or until `may_go_on` says no.
+    """Finds the correction of the profile's sounds over so many rounds, or until `may_go_on` says no.
 
     Args:
-        judge: tells how like the person a profile sounds; the round says which sentence is to be spoken.
-        run_all: maps a function over the proposals of a round, side by side where that is faster.
+        listen: speaks a sentence in a profile's voice; sentences are numbered from 0, without end.
+        run_all: maps a function over the sentences of a round, side by side where that is faster.
+
+    Raises:
+        ValueError: the profile has no sounds.
     """
-    bounds = np.tile([-REACH, REACH], (SIZE, 1))
-    optimiser = SepCMA(np.zeros(SIZE), FIRST_STEP, bounds=bounds, seed=seed, population_size=PROPOSALS)
+    _sounds(profile)
+    coordinates = (shape_basis() * np.maximum(profile.mel_spread, MIN_MEL_SPREAD)).T.astype(np.float64)  # (80, 20)
+    correction = np.zeros((SOUND_COUNT, SHAPE_SIZE))
+    mean, square = np.zeros_like(correction), np.zeros_like(correction)
+    share = np.full(SOUND_COUNT, 1.0 / SOUND_COUNT)
     heard = 0
     for number in range(rounds):
         if not may_go_on():
             break
-        proposals = [optimiser.ask() for _ in range(PROPOSALS)]
+        tried = corrected(profile, correction)
 
-        def loss(proposal: F64, number: int = number) -> float:
-            return RELUCTANCE * float(np.mean(proposal**2)) - judge(corrected(profile, proposal), number)
+        def trial(sentence: int, tried: SpeakerProfile = tried) -> Listened:
+            return listen(tried, sentence)
 
-        losses = run_all(loss, proposals)
-        optimiser.tell(list(zip(proposals, losses, strict=True)))
-        heard += len(proposals)
-    correction = np.clip(np.asarray(optimiser.mean, np.float64), -REACH, REACH) if heard else np.zeros(SIZE)
-    return Found(corrected(profile, correction), correction, heard)
+        sentences = [number * SENTENCES_PER_ROUND + offset for offset in range(SENTENCES_PER_ROUND)]
+        answers = run_all(trial, sentences)
+        heard += len(answers)
+        growth, weights = np.zeros_like(correction), np.zeros(SOUND_COUNT)
+        for answer in answers:
+            count = min(len(answer.frames), len(answer.gradient))
+            shares = sound_shares(answer.frames[:count], tried)
+            growth += shares.T @ (answer.gradient[:count] @ coordinates) / len(answers)
+            weights += shares.sum(axis=0)
+        share = weights / max(float(weights.sum()), _TINY)
+        slope = _charge_slope(correction, share) - growth
+        mean = _MEMORY[0] * mean + (1.0 - _MEMORY[0]) * slope
+        square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * slope**2
+        likely = mean / (1.0 - _MEMORY[0] ** (number + 1))
+        size = np.sqrt(square / (1.0 - _MEMORY[1] ** (number + 1)))
+        step = STEP * (1.0 - (1.0 - LAST_STEP) * number / rounds)
+        correction = correction - step * likely / (size + _TINY)
+    found = correction.astype(np.float32)
+    return Found(corrected(profile, found), found, (share @ correction).astype(np.float32), heard)
+
+
+def sound_shares(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
+    """Share of each class of sounds in acoustic frames (T, 82) spoken in the profile's voice, shape (T, 48).
+
+    Rows of speech sum to 1, others are 0. The frames' level is taken for the profile's own, whatever it is.
+    """
+    speech = speech_frames(frames)
+    if not speech.any():
+        return np.zeros((len(frames), SOUND_COUNT), np.float32)
+    level = np.float32((frames[speech, :MEL_BINS] - profile.mel_mean).mean())
+    own = frames.copy()
+    own[:, :MEL_BINS] -= level
+    classes = sound_classes()
+    means = classes.mel @ warp_matrix(profile.formant_warp) + _sounds(profile).offsets(profile.formant_warp)
+    return classes.membership(normalise(own, profile), means, SOFTNESS) * speech[:, None].astype(np.float32)
+
+
+def _charge_slope(correction: F64, share: F64) -> F64:
+    """Derivative of what a correction (48, 20) costs, by the correction; `share` is how common each class is (48,)."""
+    common = share @ correction
+    return 2.0 * share[:, None] * (RESTRAINT * (correction - common) + EVEN_RESTRAINT * common)
+
+
+def _sounds(profile: SpeakerProfile) -> SpokenSounds:
+    if profile.sounds is None:
+        raise ValueError("a profile without sounds cannot be searched for")
+    return profile.sounds

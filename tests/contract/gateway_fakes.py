@@ -29,14 +29,15 @@ from likeness.v1 import (
 )
 from services.common.audio import FRAME_CHANNELS, FRAMES_PER_SECOND, HOP_SAMPLES, MEL_BINS, SAMPLE_RATE_HZ, FloatArray
 from services.common.errors import LikenessError
-from services.common.grants import granted_mark
+from services.common.grants import granted_mark, require_template, voice_template
 from services.common.keys import MARK, load_secret, make_keys
 from services.common.marking.audio_marker import AudioMarker
 from services.common.markup import read_script
 from services.common.script import Rest, Script, Words
 from services.common.server import StageServer
 from services.common.settings import StageSettings
-from services.common.wire import frames_from_wire, frames_to_wire, samples_from_s16, samples_to_s16
+from services.common.sounds import CLASSES_NAME, SHAPE_SIZE, SOUND_COUNT
+from services.common.wire import frames_from_wire, frames_to_wire, gradient_to_wire, samples_from_s16, samples_to_s16
 from services.vocoder.servicer import Unmarked
 from tests.contract.gateway_fake_faces import FaceDoings, FakeFaceSwap, portrait
 from tests.databases import database_url
@@ -108,6 +109,12 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
             log_f0_spread=0.1,
             mel_mean=[-5.0] * MEL_BINS,
             mel_spread=[1.0] * MEL_BINS,
+            sounds=types_pb2.SpokenSounds(
+                classes=CLASSES_NAME,
+                frames=[10.0] * SOUND_COUNT,
+                shapes=[0.0] * (SOUND_COUNT * SHAPE_SIZE),
+                formant_scale=1.0,
+            ),
         )
         quality = encoder_pb2.ReferenceQuality(
             total_seconds=samples.size / SAMPLE_RATE_HZ,
@@ -116,6 +123,15 @@ class FakeEncoder(encoder_pb2_grpc.EncoderServiceServicer):
             multiple_speakers=self._doings.two_speak,
         )
         return encoder_pb2.EmbedSpeechResponse(profile=profile, quality=quality)
+
+    def GuideSpeech(self, request: Any, context: Any) -> encoder_pb2.GuideSpeechResponse:
+        """It hears pitch alone: no change of the bands makes speech more like anybody."""
+        samples = samples_from_s16(request.samples_s16)
+        target = np.asarray(request.target, np.float32)
+        require_template(voice_template(target), field="target")
+        gradient = np.zeros((-(-samples.size // HOP_SAMPLES), MEL_BINS), np.float32)
+        similarity = float(pitch_embedding(strongest_hz(samples)) @ target)
+        return encoder_pb2.GuideSpeechResponse(similarity=similarity, gradient_f32=gradient_to_wire(gradient))
 
 
 class FakeSynthesizer(synthesizer_pb2_grpc.SynthesizerServiceServicer):

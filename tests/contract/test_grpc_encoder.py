@@ -23,7 +23,7 @@ from services.common.encode_audio import encode_audio
 from services.common.errors import LikenessError
 from services.common.settings import REPOSITORY_ROOT
 from services.common.store import media_reference, open_store
-from services.common.wire import chunked, profile_from_wire, samples_to_s16
+from services.common.wire import chunked, gradient_from_wire, profile_from_wire, samples_to_s16
 from services.encoder.export import export
 from services.encoder.servicer import EncoderServicer
 from services.encoder.settings import EncoderSettings
@@ -105,6 +105,42 @@ def test_what_is_surely_speech_is_embedded_alike_without_its_pitch(stub: Any) ->
     assert float(np.dot(usual, quick.profile.embedding)) > 0.98
     error = refusal(stub, requests_of(samples, surely_speech=True))
     assert (error.reason, error.field) == ("INVALID_FIELD", "surely_speech")
+
+
+def test_guidance_tells_the_likeness_and_the_way(stub: Any) -> None:
+    samples = synthetic_vowels(4.0, noise_db=-90.0)
+    own = stub.EmbedSpeech(requests_of(samples, embedding_only=True, surely_speech=True), timeout=120).profile.embedding
+    other = stub.EmbedSpeech(requests_of(synthetic_vowels(4.0, f0_hz=220)), timeout=120).profile.embedding
+    told = stub.GuideSpeech(encoder_pb2.GuideSpeechRequest(target=other, samples_s16=samples_to_s16(samples)))
+    assert told.similarity == pytest.approx(float(np.dot(own, other)), abs=1e-3)
+    gradient = gradient_from_wire(told.gradient_f32)
+    assert gradient.shape == (320, 80)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+    itself = stub.GuideSpeech(encoder_pb2.GuideSpeechRequest(target=own, samples_s16=samples_to_s16(samples)))
+    assert itself.similarity == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "field"),
+    [
+        (encoder_pb2.GuideSpeechRequest(target=[0.1] * 3, samples_s16=b"00"), "INVALID_FIELD", "target"),
+        (encoder_pb2.GuideSpeechRequest(target=[0.1] * 256, samples_s16=b"0"), "INVALID_FIELD", "samples_s16"),
+        (encoder_pb2.GuideSpeechRequest(target=[0.1] * 256), "SPEECH_TOO_SHORT", ""),
+        (encoder_pb2.GuideSpeechRequest(target=[0.1] * 256, samples_s16=bytes(32_000)), "SPEECH_TOO_SHORT", ""),
+        (
+            encoder_pb2.GuideSpeechRequest(target=[0.1] * 256, samples_s16=bytes(2 * 31 * 16_000)),
+            "MEDIA_TOO_LARGE",
+            "samples_s16",
+        ),
+    ],
+)
+def test_bad_requests_for_guidance_are_refused(stub: Any, request_: Any, reason: str, field: str) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        stub.GuideSpeech(request_, timeout=120)
+    with pytest.raises(LikenessError) as told:
+        raise_from_rpc(raised.value, stage="encoder")
+    assert (told.value.reason, told.value.field or "") == (reason, field)
 
 
 def test_media_by_reference_equals_samples(stub: Any, settings: EncoderSettings) -> None:

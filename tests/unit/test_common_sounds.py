@@ -85,6 +85,14 @@ def test_there_and_back() -> None:
     assert back is not None
     np.testing.assert_allclose(back.shapes, sounds.shapes, atol=6e-4)
     np.testing.assert_allclose(back.frames, sounds.frames, atol=6e-3)
+    assert back.correction is None
+    correction = np.linspace(-1.0, 1.0, SOUND_COUNT * SHAPE_SIZE, dtype=np.float32).reshape(SOUND_COUNT, SHAPE_SIZE)
+    corrected = SpokenSounds.from_json(replace(sounds, correction=correction).to_json())
+    assert corrected is not None
+    assert corrected.correction is not None
+    np.testing.assert_allclose(corrected.correction, correction, atol=6e-4)
+    old = {name: value for name, value in sounds.to_json().items() if name != "correction"}
+    assert SpokenSounds.from_json(old) is not None
     assert SpokenSounds.from_json(sounds.to_json() | {"classes": "of another network"}) is None
 
 

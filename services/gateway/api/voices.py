@@ -106,8 +106,14 @@ class CalibrationOut(BaseModel):
     warp: float
     similarity: float = Field(description="Cosine, on sentences that the search did not use where there was one.")
     similarity_before: float | None = Field(None, description="The same before the search; null without one.")
-    correction: list[float] = Field(default_factory=list, description="What the search found; empty: nothing better.")
-    proposals: int = Field(0, description="Trials of the search.")
+    correction: list[float] = Field(
+        default_factory=list,
+        description="What the search found for all sounds alike, cosines over the mel axis; empty: nothing better.",
+    )
+    strength: float | None = Field(
+        None, description="How much of what was found is used, 0 to 1; null without a search."
+    )
+    proposals: int = Field(0, description="Sentences that the search listened to.")
     engine: str
     trials: list[TrialOut]
 
