@@ -6,8 +6,9 @@ encoder says by how much the likeness would grow with each band of each frame, a
 (`services.common.sounds`) are moved that way, a little at a time: 48 classes x 20 cosines over the mel axis. Different
 sentences are spoken in turn, so that what is found belongs to the voice and not to a sentence.
 
-Classes that are moved apart from the others are charged, far more than an equaliser that moves all of them: what tells
-sounds from each other is what words are recognised by (docs/adr/0017-guided-search.md).
+Only voiced classes are moved, and those that are moved apart from the others are charged, far more than an equaliser
+that moves all of them: what tells sounds from each other is what words are recognised by
+(docs/adr/0017-guided-search.md).
 
 Search: Adam (Kingma and Ba 2015), the step falling to nothing.
 """
@@ -94,6 +95,7 @@ def search(
     correction = np.zeros((SOUND_COUNT, SHAPE_SIZE))
     mean, square = np.zeros_like(correction), np.zeros_like(correction)
     share = np.full(SOUND_COUNT, 1.0 / SOUND_COUNT)
+    movable = (sound_classes().voicing > 0.0)[:, None]
     heard = 0
     for number in range(rounds):
         if not may_go_on():
@@ -113,7 +115,7 @@ def search(
             growth += shares.T @ (answer.gradient[:count] @ coordinates) / len(answers)
             weights += shares.sum(axis=0)
         share = weights / max(float(weights.sum()), _TINY)
-        slope = _charge_slope(correction, share) - growth
+        slope = movable * (_charge_slope(correction, share) - growth)
         mean = _MEMORY[0] * mean + (1.0 - _MEMORY[0]) * slope
         square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * slope**2
         likely = mean / (1.0 - _MEMORY[0] ** (number + 1))
