@@ -17,6 +17,7 @@ from services.common.tracing import TRACEPARENT, Span, begin_span, traceparent_i
 
 # Calls of one message each way: another replica may do them again when theirs is killed.
 UNARY_METHODS: Final = (
+    ("likeness.v1.EncoderService", "GuideSpeech"),
     ("likeness.v1.FaceSwapService", "DetectFaces"),
     ("likeness.v1.FaceSwapService", "SwapPicture"),
 )

@@ -36,7 +36,7 @@ from tests.integration.conftest import (
 
 ChannelTo = Callable[[str], grpc.Channel]
 METHODS = {
-    "encoder": ["EmbedSpeech"],
+    "encoder": ["EmbedSpeech", "GuideSpeech"],
     "synthesizer": ["SynthesizeMel"],
     "vocoder": ["SynthesizeWaveform"],
     "faceswap": ["DetectFaces", "SwapPicture", "SwapSegment", "SwapLive"],

@@ -50,7 +50,7 @@ def test_calls_reach_all_replicas_and_are_counted_by_them(fleet: Fleet) -> None:
     before = fleet.finished()
     fleet.publish(fleet.replicas)
     with Load(fleet.names.target, 4).running() as load:
-        while load.answered < 60:
+        while load.answered < 200:  # the replica that is connected to first is ahead by some
             time.sleep(0.01)
     counts = {address: count - before[address] for address, count in fleet.finished().items()}
     assert sum(counts.values()) == load.answered and load.failures == []

@@ -30,7 +30,7 @@ from services.gateway.swap import stage_fields
 bp = APIBlueprint("live", __name__, enable_openapi=False)
 sock = Sock()
 SETUP_S: Final = 10.0
-LINGER_S: Final = 1.0
+LINGER_S: Final = 3.0
 SWITCHING_PROTOCOLS: Final = 101  # the status of an upgrade to a WebSocket
 # Close codes of RFC 6455, 7.4.1, and its registry.
 GOING_AWAY, POLICY, INTERNAL, TRY_AGAIN = 1001, 1008, 1011, 1013
