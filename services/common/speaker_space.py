@@ -17,8 +17,8 @@ LOG_F0: Final = MEL_BINS  # channel
 VOICING: Final = MEL_BINS + 1  # channel
 MIN_MEL_SPREAD: Final = 0.4  # a band without life would otherwise be blown up
 MIN_LOG_F0_SPREAD: Final = 0.05
-# Tried for a voice. With smaller ones the speaker encoder is pleased now and then, but words are lost (ADR 7).
-FORMANT_WARPS: Final = (1.0, 1.08, 1.16, 1.24)
+# Tried for a voice. With others the speaker encoder is pleased now and then, but words are lost (ADRs 7 and 17).
+FORMANT_WARPS: Final = (1.0, 1.08)
 CLIP: Final = 6.0  # of normalised numbers: silence lies near -4
 
 

@@ -6,8 +6,8 @@ encoder says by how much the likeness would grow with each band of each frame, a
 (`services.common.sounds`) are moved that way, a little at a time: 48 classes x 20 cosines over the mel axis. Different
 sentences are spoken in turn, so that what is found belongs to the voice and not to a sentence.
 
-Only voiced classes are moved, and those that are moved apart from the others are charged, far more than an equaliser
-that moves all of them: what tells sounds from each other is what words are recognised by
+Words are recognised by what tells sounds from each other, so classes that are moved apart are charged, and those that are
+alike far more than others; an equaliser that moves all of them alike costs next to nothing
 (docs/adr/0017-guided-search.md).
 
 Search: Adam (Kingma and Ba 2015), the step falling to nothing.
@@ -31,10 +31,12 @@ from services.common.speech_activity import speech_frames
 F64 = NDArray[np.float64]
 
 SENTENCES_PER_ROUND: Final = 2
-STEP: Final = 0.03  # of the first round, in the normalised space
+STEP: Final = 0.05  # of the first round, in the normalised space
 LAST_STEP: Final = 0.02  # of the last, as a share of the first
-RESTRAINT: Final = 0.03  # what a mean square of 1 in what the classes are moved apart costs, in cosine
+RESTRAINT: Final = 0.01  # what a mean square of 1 in what the classes are moved apart costs, in cosine
 EVEN_RESTRAINT: Final = 0.002  # the same, moved together
+NEIGHBOUR_RESTRAINT: Final = 0.1  # the same, between classes that are alike
+ALIKE: Final = 0.15  # mean square between the spectra of two that are: half of all classes have one nearer than this
 SOFTNESS: Final = 2.0  # of the classes' shares in a frame, as in the synthesizer
 _MEMORY: Final = (0.9, 0.999)  # of Adam: how much of the mean gradient, and of its square, is kept each round
 _TINY: Final = 1e-8
@@ -95,7 +97,7 @@ def search(
     correction = np.zeros((SOUND_COUNT, SHAPE_SIZE))
     mean, square = np.zeros_like(correction), np.zeros_like(correction)
     share = np.full(SOUND_COUNT, 1.0 / SOUND_COUNT)
-    movable = (sound_classes().voicing > 0.0)[:, None]
+    alike = _likenesses()
     heard = 0
     for number in range(rounds):
         if not may_go_on():
@@ -115,7 +117,7 @@ def search(
             growth += shares.T @ (answer.gradient[:count] @ coordinates) / len(answers)
             weights += shares.sum(axis=0)
         share = weights / max(float(weights.sum()), _TINY)
-        slope = movable * (_charge_slope(correction, share) - growth)
+        slope = _charge_slope(correction, share, alike) - growth
         mean = _MEMORY[0] * mean + (1.0 - _MEMORY[0]) * slope
         square = _MEMORY[1] * square + (1.0 - _MEMORY[1]) * slope**2
         likely = mean / (1.0 - _MEMORY[0] ** (number + 1))
@@ -142,10 +144,25 @@ def sound_shares(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
     return classes.membership(normalise(own, profile), means, SOFTNESS) * speech[:, None].astype(np.float32)
 
 
-def _charge_slope(correction: F64, share: F64) -> F64:
-    """Derivative of what a correction (48, 20) costs, by the correction; `share` is how common each class is (48,)."""
+def _likenesses() -> F64:
+    """How alike the spectra of two classes are, shape (48, 48): 1 for the same spectrum, falling to 0; 0 with itself."""
+    spectra = sound_classes().mel.astype(np.float64)
+    square = np.mean((spectra[:, None] - spectra[None]) ** 2, axis=2)
+    return np.exp(-square / (2.0 * ALIKE)) * (1.0 - np.eye(len(spectra)))
+
+
+def _charge_slope(correction: F64, share: F64, alike: F64) -> F64:
+    """Derivative of what a correction (48, 20) costs, by the correction.
+
+    Args:
+        share: how common each class is, shape (48,).
+        alike: how alike two classes are, shape (48, 48).
+    """
     common = share @ correction
-    return 2.0 * share[:, None] * (RESTRAINT * (correction - common) + EVEN_RESTRAINT * common)
+    charge = share[:, None] * (RESTRAINT * (correction - common) + EVEN_RESTRAINT * common)
+    ties = alike * share[:, None] * share / np.maximum(alike @ share, _TINY)[:, None]
+    ties = 0.5 * (ties + ties.T)
+    return 2.0 * (charge + NEIGHBOUR_RESTRAINT * (ties.sum(axis=1)[:, None] * correction - ties @ correction))
 
 
 def _sounds(profile: SpeakerProfile) -> SpokenSounds:

@@ -11,7 +11,7 @@ from services.common.audio import FRAME_CHANNELS, MEL_BINS, FloatArray
 from services.common.profile import SpeakerProfile
 from services.common.sounds import SHAPE_SIZE, SOUND_COUNT, SpokenSounds, shape_basis, sound_classes
 from services.common.speaker_space import LOG_F0, VOICING, warp_matrix
-from services.gateway.voice_search import SENTENCES_PER_ROUND, Found, Listened, corrected, search, sound_shares
+from services.gateway.voice_search import ALIKE, SENTENCES_PER_ROUND, Found, Listened, corrected, search, sound_shares
 
 WARP = 1.08
 SPREAD = 1.5
@@ -101,19 +101,32 @@ def test_sounds_are_told_apart_in_the_voices_own_frames() -> None:
 
 
 def test_the_search_finds_what_the_ear_likes() -> None:
-    """The ear wants all voiced classes brighter, and some of them otherwise."""
+    """The ear wants all classes brighter, and the voiced ones otherwise."""
     profile = plain_profile()
     voiced = sound_classes().voicing > 0.0
     liked = np.zeros((SOUND_COUNT, SHAPE_SIZE), np.float32)
-    liked[voiced, 1] = 0.3
-    liked[::2, 3] = -0.3 * voiced[::2]
+    liked[:, 1] = 0.3
+    liked[voiced, 3] = -0.3
     ear = Ear(corrected(profile, liked))
     found = find(ear, 30)
     assert ear.likeness(found.profile) > 0.5 * ear.likeness(profile)
-    assert found.correction[voiced, 1].mean() == pytest.approx(0.3, abs=0.15)
-    np.testing.assert_array_equal(found.correction[~voiced], 0.0)
+    assert found.correction[:, 1].mean() == pytest.approx(0.3, abs=0.15)
     assert found.heard == 30 * SENTENCES_PER_ROUND
     assert ear.heard == list(range(found.heard))
+
+
+def test_sounds_that_are_alike_are_moved_alike() -> None:
+    """An ear that would part every class from the others gets it where they are unlike each other already."""
+    wishes = np.zeros((SOUND_COUNT, SHAPE_SIZE), np.float32)
+    wishes[:, 2] = np.random.default_rng(1).choice([-1.0, 1.0], SOUND_COUNT)
+    found = find(Ear(corrected(plain_profile(), wishes)), 30).correction[:, 2]
+    spectra = sound_classes().mel
+    apart = np.mean((spectra[:, None] - spectra[None]) ** 2, axis=2)
+    parted = np.abs(found[:, None] - found[None])
+    unlike_wishes = wishes[:, None, 2] != wishes[None, :, 2]
+    near, far = unlike_wishes & (apart < ALIKE), unlike_wishes & (apart > 10.0 * ALIKE)
+    assert near.any()
+    assert parted[near].mean() < 0.8 * parted[far].mean()
 
 
 def test_an_indifferent_ear_moves_nothing() -> None:
