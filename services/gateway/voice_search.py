@@ -6,8 +6,8 @@ encoder says by how much the likeness would grow with each band of each frame, a
 (`services.common.sounds`) are moved that way, a little at a time: 48 classes x 20 cosines over the mel axis. Different
 sentences are spoken in turn, so that what is found belongs to the voice and not to a sentence.
 
-Words are recognised by what tells sounds from each other, so classes that are moved apart are charged, and those that are
-alike far more than others; an equaliser that moves all of them alike costs next to nothing
+Words are recognised by what tells sounds from each other, so classes that are moved apart are charged, and those that
+are alike far more than others; an equaliser that moves all of them alike costs next to nothing
 (docs/adr/0017-guided-search.md).
 
 Search: Adam (Kingma and Ba 2015), the step falling to nothing.
@@ -145,7 +145,7 @@ def sound_shares(frames: FloatArray, profile: SpeakerProfile) -> FloatArray:
 
 
 def _likenesses() -> F64:
-    """How alike the spectra of two classes are, shape (48, 48): 1 for the same spectrum, falling to 0; 0 with itself."""
+    """How alike the spectra of two classes are, shape (48, 48): up to 1 for the same spectrum; 0 with itself."""
     spectra = sound_classes().mel.astype(np.float64)
     square = np.mean((spectra[:, None] - spectra[None]) ** 2, axis=2)
     return np.exp(-square / (2.0 * ALIKE)) * (1.0 - np.eye(len(spectra)))
