@@ -148,7 +148,8 @@ def _likenesses() -> F64:
     """How alike the spectra of two classes are, shape (48, 48): up to 1 for the same spectrum; 0 with itself."""
     spectra = sound_classes().mel.astype(np.float64)
     square = np.mean((spectra[:, None] - spectra[None]) ** 2, axis=2)
-    return np.exp(-square / (2.0 * ALIKE)) * (1.0 - np.eye(len(spectra)))
+    alike: F64 = np.exp(-square / (2.0 * ALIKE)) * (1.0 - np.eye(len(spectra)))
+    return alike
 
 
 def _charge_slope(correction: F64, share: F64, alike: F64) -> F64:
@@ -162,7 +163,9 @@ def _charge_slope(correction: F64, share: F64, alike: F64) -> F64:
     charge = share[:, None] * (RESTRAINT * (correction - common) + EVEN_RESTRAINT * common)
     ties = alike * share[:, None] * share / np.maximum(alike @ share, _TINY)[:, None]
     ties = 0.5 * (ties + ties.T)
-    return 2.0 * (charge + NEIGHBOUR_RESTRAINT * (ties.sum(axis=1)[:, None] * correction - ties @ correction))
+    tied = ties.sum(axis=1)[:, None] * correction - ties @ correction
+    slope: F64 = 2.0 * (charge + NEIGHBOUR_RESTRAINT * tied)
+    return slope
 
 
 def _sounds(profile: SpeakerProfile) -> SpokenSounds:
